@@ -1,0 +1,44 @@
+# Verbs: demo test test-all check bench docs. Each works on a fresh machine with Python >= 3.11 and its venv module.
+PYTHON ?= python3
+# An extra package index for torch, e.g. TORCH_INDEX=https://download.pytorch.org/whl/cpu (200 MB instead of gigabytes).
+TORCH_INDEX ?=
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRA_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX),)
+STAMP := $(VENV)/.installed
+
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: demo test test-all check bench docs clean
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(EXTRA_INDEX) torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(EXTRA_INDEX) -e '.[train,dev]'
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/omnifuse demo --out runs/demo
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/codespell src docs tests recipes benchmarks examples README.md CHANGELOG.md CONTRIBUTING.md
+
+test: check
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: check
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt wandb
+	$(BIN)/python -m pytest
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/run.py
+
+docs: $(STAMP)
+	$(BIN)/python docs/build.py
+
+clean:
+	rm -rf $(VENV) build dist runs

@@ -1,0 +1,161 @@
+"""What the model is held against: a network for each single field, and simple models, on the same rows."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from omnifuse.api.members import Budget, Network, Task, answers_of_members, restrict, train_members
+from omnifuse.api.options import FitOptions, Listener
+from omnifuse.api.partition import Partition
+from omnifuse.api.prepare import Prepared
+from omnifuse.api.scoring import bare_readout, crossfitted_scores
+from omnifuse.evaluation import BaselineData, fit_readout, simple_baselines
+from omnifuse.readout import TargetReadout
+
+# Of the model's time: two parts for single-field networks, one for simple models, together at most a half
+SINGLES_SHARE, SIMPLE_SHARE = 0.35, 0.15
+
+
+@dataclass
+class Comparison:
+    """Answers to the report rows by what the model is held against.
+
+    Attributes:
+        singles: Target to input to scores.
+        simple: Target to name to scores.
+        networks: Input to its network and readouts, kept for `evaluate`.
+        notes: What was left out.
+    """
+
+    singles: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    simple: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    networks: dict[str, tuple[Network, dict[str, TargetReadout]]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def train_singles(
+    prepared: Prepared,
+    partition: Partition,
+    task: Task,
+    *,
+    options: FitOptions,
+    seconds: float | None,
+    listen: Listener,
+) -> dict[str, Network]:
+    """A network of the same kind for each input alone."""
+    inputs = prepared.schema.inputs
+    budget = Budget(seconds, len(inputs) * len(partition.members))
+    networks = {}
+    for number, item in enumerate(inputs):
+        spec = replace(task.spec, encoders={k: v for k, v in task.spec.encoders.items() if k == item.name})
+        alone = replace(
+            task, name=f"{task.name}-only-{number}", spec=spec, schema=restrict(prepared.schema, (item.name,))
+        )
+        networks[item.name] = train_members(prepared, partition, alone, options=options, budget=budget, listen=listen)
+    return networks
+
+
+def single_scores(
+    prepared: Prepared, partition: Partition, name: str, network: Network
+) -> tuple[dict[str, np.ndarray], dict[str, TargetReadout]]:
+    """Target to scores of the report rows by one single-field network, and its readouts."""
+    scores, readouts = {}, {}
+    subset = (name,)
+    schema = network.schema
+    for target in schema.targets:
+        encoded = prepared.targets[target.name]
+        bare = bare_readout(target, schema, encoded, partition.members[0].train)
+        calibrate = answers_of_members(prepared, partition, network, partition.calibrate, [subset])
+        readouts[target.name] = fit_readout(bare, calibrate, encoded[partition.calibrate])
+        if partition.fold is not None:
+            folds = partition.fold[partition.report]
+            found = crossfitted_scores(bare, calibrate, encoded[partition.report], folds)[subset]
+        else:
+            report = answers_of_members(prepared, partition, network, partition.report, [subset])
+            found = readouts[target.name].scores(report[subset])
+        scores[target.name] = found
+    return scores, readouts
+
+
+def compare(
+    prepared: Prepared,
+    partition: Partition,
+    task: Task,
+    *,
+    options: FitOptions,
+    seconds: float | None,
+    listen: Listener,
+) -> Comparison:
+    """Train and score everything that the model is held against.
+
+    Args:
+        prepared: The table.
+        partition: The same rows as the model's.
+        task: The model's task; single-field networks are built like it.
+        options: Of the fit.
+        seconds: The model's own time limit; at most half of it is used. None for no limit.
+        listen: Hears of stages.
+    """
+    found = Comparison()
+    if len(prepared.schema.inputs) > 1:
+        listen("stage", {"text": "training a network on each single field, to see whether fusing helps"})
+        limit = None if seconds is None else seconds * SINGLES_SHARE
+        networks = train_singles(prepared, partition, task, options=options, seconds=limit, listen=listen)
+        for name, network in networks.items():
+            scores, readouts = single_scores(prepared, partition, name, network)
+            found.networks[name] = (network, readouts)
+            for target, values in scores.items():
+                found.singles.setdefault(target, {})[name] = values
+    listen("stage", {"text": "fitting simple models"})
+    limit = 60.0 if seconds is None else max(seconds * SIMPLE_SHARE, 5.0)
+    started = time.monotonic()
+    for target in prepared.schema.targets:
+        data = BaselineData(
+            prepared.table,
+            prepared.schema,
+            prepared.preprocessors,
+            prepared.packs,
+            target,
+            prepared.targets[target.name],
+        )
+        if partition.fold is not None:
+            splits = [(member.train, member.out) for member in partition.members]
+        else:
+            splits = [(partition.members[0].train, partition.report)]
+        left = limit - (time.monotonic() - started)
+        simple = simple_baselines(data, splits, partition.report, seed=task.seed, seconds=left)
+        found.simple[target.name] = simple.scores
+        found.notes += simple.notes
+    return found
+
+
+def no_comparison() -> Comparison:
+    """Where baselines were not wanted."""
+    return Comparison(notes=["Single fields and simple models were left out (--no-baselines)."])
+
+
+def singles_folder(folder: Path) -> Path:
+    """Where the single-field networks of a run lie: beside the model, since they do not ship."""
+    return folder / "singles"
+
+
+def as_models(comparison: Comparison, prepared: Prepared) -> dict[str, Any]:
+    """Input to its single-field network as a model, to be saved beside the model."""
+    from omnifuse.api.model import Model
+    from omnifuse.model import Ensemble
+
+    models = {}
+    for name, (network, readouts) in comparison.networks.items():
+        models[name] = Model(
+            Ensemble(network.members),
+            schema=network.schema,
+            preprocessors={name: prepared.preprocessors[name]},
+            readouts=readouts,
+            manifest={"spec": network.spec.to_json(), "num_members": len(network.members)},
+        )
+    return models

@@ -1,0 +1,255 @@
+"""Training the networks of one fit, one after another, within one time limit; and their answers on unseen rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from omnifuse.api.options import FitOptions, Listener
+from omnifuse.api.partition import MemberRows, Partition
+from omnifuse.api.prepare import Prepared
+from omnifuse.data.augment import Augmenter
+from omnifuse.model import MultimodalModel
+from omnifuse.presets import ModelSpec, TrainingSpec, build_from_spec
+from omnifuse.readout.raw import RawOutputs, concatenate
+from omnifuse.schema import Schema, TaskKind
+from omnifuse.tasks import ClassificationTask
+from omnifuse.training.batches import BatchSource, make_batch
+from omnifuse.training.checkpoint import CheckpointFolder
+from omnifuse.training.loggers import make_logger
+from omnifuse.training.loop import Trainer, TrainingResult
+from omnifuse.training.precision import choose_batch_size
+from omnifuse.training.predict import Subset, run_subsets
+
+# Encoders measure their statistics on at most so many training rows
+MEASURED_ROWS = 2000
+
+
+@dataclass
+class Budget:
+    """A time limit shared by several networks: each gets an equal share of what is left."""
+
+    seconds: float | None
+    networks: int
+    started: float = field(default_factory=time.monotonic)
+    done: int = 0
+
+    def share(self) -> float | None:
+        """Seconds for the next network; None where there is no limit."""
+        if self.seconds is None:
+            return None
+        left = self.seconds - (time.monotonic() - self.started)
+        return max(left, 1.0) / max(self.networks - self.done, 1)
+
+    def eta(self, fraction: float) -> float:
+        """Seconds until all networks are trained, from the time that the finished share took."""
+        done = (self.done + fraction) / self.networks
+        elapsed = time.monotonic() - self.started
+        left = elapsed * (1 - done) / max(done, 1e-3)
+        return left if self.seconds is None else min(left, max(self.seconds - elapsed, 0.0))
+
+
+@dataclass(frozen=True)
+class Network:
+    """What was trained: its members, the rows each answered, and how training went."""
+
+    spec: ModelSpec
+    schema: Schema
+    members: tuple[MultimodalModel, ...]
+    results: tuple[TrainingResult, ...]
+
+
+def restrict(schema: Schema, names: tuple[str, ...]) -> Schema:
+    """The schema with only the columns of the given inputs."""
+    columns = {column for item in schema.inputs if item.name in names for column in item.columns}
+    return replace(schema, fields=tuple(item for item in schema.fields if item.name in columns))
+
+
+@dataclass(frozen=True)
+class Task:
+    """One series of networks: what to build, which inputs it reads, and where it keeps its checkpoints.
+
+    Attributes:
+        name: For the progress line and the folders.
+        spec: What to build.
+        training: How to train it.
+        schema: Which inputs the networks read (a part of the table's, for single-field networks).
+        folder: Checkpoints go to folder/checkpoints/NAME-K and curves to folder/logs/NAME-K.
+        seed: Of weights, order, dropout.
+    """
+
+    name: str
+    spec: ModelSpec
+    training: TrainingSpec
+    schema: Schema
+    folder: Path
+    seed: int
+
+
+def train_members(
+    prepared: Prepared, partition: Partition, task: Task, *, options: FitOptions, budget: Budget, listen: Listener
+) -> Network:
+    """Train one network a member of the partition.
+
+    Args:
+        prepared: Packs and targets of all rows.
+        partition: Which rows each member learns from.
+        task: What to train.
+        options: Of the fit: epochs, resume, logger.
+        budget: The time left.
+        listen: Hears of each step.
+    """
+    members, results = [], []
+    for number, rows in enumerate(partition.members):
+        title = f"{task.name} {number + 1}/{len(partition.members)}"
+        model, result = _train_member(
+            prepared, rows, task, number, options=options, budget=budget, report=_reporter(title, budget, listen)
+        )
+        budget.done += 1
+        members.append(model)
+        results.append(result)
+    return Network(task.spec, task.schema, tuple(members), tuple(results))
+
+
+def _reporter(title: str, budget: Budget, listen: Listener) -> Callable[[dict[str, Any]], None]:
+    def report(data: dict[str, Any]) -> None:
+        listen("train", {**data, "name": title, "eta_s": budget.eta(data.get("fraction", 0.0))})
+
+    return report
+
+
+def training_targets(prepared: Prepared, schema: Schema, rows: np.ndarray) -> dict[str, Any]:
+    """Target to tensor of all rows; numbers standardised by the rows that are learnt from."""
+    import torch
+
+    found = {}
+    for target in schema.targets:
+        encoded = prepared.targets[target.name]
+        if target.kind is TaskKind.REGRESSION:
+            mean, scale = number_scale(encoded[rows])
+            encoded = ((encoded - mean) / scale).astype(np.float32)
+        found[target.name] = torch.from_numpy(np.ascontiguousarray(encoded))
+    return found
+
+
+def number_scale(values: np.ndarray) -> tuple[float, float]:
+    """Mean and deviation of the known labels."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()), float(max(known.std(), 1e-12))
+
+
+def _balance(model: MultimodalModel, prepared: Prepared, rows: np.ndarray, power: float) -> None:
+    """Class weights: inverse frequency to a power, mean 1 over the rows."""
+    import torch
+
+    for name, task in zip(model.targets, model.tasks, strict=True):
+        if not isinstance(task, ClassificationTask) or power <= 0:
+            continue
+        codes = prepared.targets[name][rows]
+        counts = np.maximum(np.bincount(codes[codes >= 0], minlength=task.num_outputs), 1)
+        weights = (counts.sum() / counts) ** power
+        weights = weights / ((weights * counts).sum() / counts.sum())
+        task.class_weights.copy_(torch.from_numpy(weights.astype(np.float32)))
+
+
+def _judge(prepared: Prepared, schema: Schema, stop: np.ndarray, train: np.ndarray) -> Callable[[MultimodalModel], float] | None:
+    """Minus the loss on the stopping rows, None where there are none."""
+    if not len(stop):
+        return None
+    targets = training_targets(prepared, schema, train)
+
+    def judge(model: MultimodalModel) -> float:
+        import torch
+
+        losses, packs = [], {item.name: prepared.packs[item.name] for item in schema.inputs}
+        with torch.inference_mode():
+            for start in range(0, len(stop), 256):
+                rows = stop[start : start + 256]
+                batch = make_batch(packs, rows, targets=targets)
+                output = model(batch)
+                parts = [item.fused_loss for item in output.targets.values() if item.fused_loss is not None]
+                losses.append(float(torch.stack(parts).sum()) * len(rows))
+        return -sum(losses) / len(stop)
+
+    return judge
+
+
+def _train_member(
+    prepared: Prepared,
+    rows: MemberRows,
+    task: Task,
+    number: int,
+    *,
+    options: FitOptions,
+    budget: Budget,
+    report: Callable[[dict[str, Any]], None],
+) -> tuple[MultimodalModel, TrainingResult]:
+    import torch
+
+    seed = task.seed * 1000 + number
+    torch.manual_seed(seed)
+    model = build_from_spec(task.schema, prepared.preprocessors, task.spec)
+    packs = {item.name: prepared.packs[item.name] for item in task.schema.inputs}
+    measured = np.random.default_rng(seed).permutation(rows.train)[:MEASURED_ROWS]
+    model.initialise(make_batch(packs, measured))
+    _balance(model, prepared, rows.train, task.training.balance)
+    modalities = {item.name: item.modality for item in task.schema.inputs}
+    change = Augmenter.default(modalities, strength=task.training.augment) if task.training.augment > 0 else None
+    source = BatchSource(
+        packs,
+        training_targets(prepared, task.schema, rows.train),
+        rows.train,
+        task.training.batch_size or choose_batch_size(len(rows.train)),
+        seed,
+        change,
+    )
+    logger = make_logger(options.logger, task.folder / "logs" / f"{task.name}-{number}")
+    trainer = Trainer(
+        model,
+        source,
+        task.training,
+        seed=seed,
+        place=CheckpointFolder(task.folder / "checkpoints" / f"{task.name}-{number}"),
+        logger=logger,
+        report=report,
+        judge=_judge(prepared, task.schema, rows.stop, rows.train),
+    )
+    try:
+        result = trainer.run(seconds=budget.share(), epochs=options.epochs, resume=options.resume)
+    finally:
+        logger.close()
+    return model, result
+
+
+def answers_of_members(
+    prepared: Prepared, partition: Partition, network: Network, rows: np.ndarray, subsets: Sequence[Subset]
+) -> dict[Subset, RawOutputs]:
+    """Raw outputs of rows for each subset of inputs, by members that had not learnt from them.
+
+    With folds each row is answered by its own fold's member alone; with separate cuts by all members.
+
+    Args:
+        prepared: Packs of all rows.
+        partition: Says which member answers which row.
+        network: The members.
+        rows: Rows to answer, in the order wanted.
+        subsets: Names of the inputs that stay.
+    """
+    if partition.fold is None:
+        return run_subsets(network.members, prepared.packs, rows, subsets)
+    found: dict[Subset, list[RawOutputs]] = {subset: [] for subset in subsets}
+    places = []
+    asked = np.zeros(len(next(iter(prepared.packs.values())).present), bool)
+    asked[rows] = True
+    for member, part in zip(network.members, partition.members, strict=True):
+        own = part.out[asked[part.out]]
+        places.append(own)
+        for subset, raw in run_subsets([member], prepared.packs, own, subsets).items():
+            found[subset].append(raw)
+    order = np.argsort(np.concatenate(places), kind="stable")[np.argsort(np.argsort(rows, kind="stable"), kind="stable")]
+    return {subset: concatenate(parts).rows(order) for subset, parts in found.items()}

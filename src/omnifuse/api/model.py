@@ -1,0 +1,224 @@
+"""The trained model in a user's hands: predict, embed, evaluate, save."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from omnifuse.data.media import MediaDoor
+from omnifuse.data.pack import BadCell, Pack, build_packs
+from omnifuse.data.tables import Table, open_table
+from omnifuse.errors import InputError, did_you_mean
+from omnifuse.readout.predictions import make_predictions
+from omnifuse.readout.target_readout import TargetReadout
+from omnifuse.schema import Prediction, Schema
+
+if TYPE_CHECKING:
+    from omnifuse.model import Ensemble, MultimodalModel
+    from omnifuse.readout.raw import RawOutputs
+
+CHUNK_ROWS = 512
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Rows of a table after decoding: packs by input, unreadable cells, and warnings of the whole table."""
+
+    table: Table
+    packs: dict[str, Pack]
+    bad: list[BadCell]
+    notes: tuple[str, ...]
+
+
+class Model:
+    """A trained model with its preprocessing and calibration.
+
+    Made by `omnifuse.fit` and `omnifuse.load`.
+
+    Attributes:
+        schema: Fields, targets and roles.
+        readouts: Target name to calibrated readout.
+        metrics: What `fit` measured, in the form of `evaluate`.
+        model_id: First 12 hex digits of the artefact's digest ("" before it is saved).
+        folder: The run folder, where it has one.
+    """
+
+    def __init__(
+        self,
+        network: Ensemble,
+        *,
+        schema: Schema,
+        preprocessors: dict[str, Any],
+        readouts: dict[str, TargetReadout],
+        manifest: dict[str, Any],
+        model_id: str = "",
+        folder: Path | None = None,
+    ) -> None:
+        self.network = network.eval()
+        self.schema = schema
+        self.preprocessors = preprocessors
+        self.readouts = readouts
+        self.manifest = manifest
+        self.model_id = model_id
+        self.folder = folder
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the model's inputs."""
+        return tuple(item.name for item in self.schema.inputs)
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """What was measured when the model was fitted (targets, fusion verdict, cost)."""
+        return dict(self.manifest.get("metrics", {}))
+
+    def _check_columns(self, table: Table) -> tuple[str, ...]:
+        """Refuse a table without any known column; name the absent ones otherwise."""
+        wanted = [item.name for item in self.schema.fields]
+        absent = [name for name in wanted if name not in table.columns]
+        if len(absent) == len(wanted):
+            raise InputError(
+                f"the table has none of the model's fields ({', '.join(wanted)})",
+                where=f"its columns are {', '.join(table.columns) or 'none'}",
+                fix=did_you_mean(wanted[0], table.columns),
+            )
+        return tuple(f"column '{name}' is absent: treated as missing" for name in absent)
+
+    def decode(self, table: Table, *, confined: bool = False) -> Decoded:
+        """Decode the rows of a table with the model's own preprocessing.
+
+        Args:
+            table: Rows to read; absent columns count as missing, others are ignored.
+            confined: Refuse media outside the table's folder (`--media-root`, served requests).
+        """
+        notes = self._check_columns(table)
+        door = MediaDoor(root=table.root, confined=confined)
+        packs, bad = build_packs(table, self.schema, self.preprocessors, door=door)
+        return Decoded(table, packs, bad, notes)
+
+    @property
+    def members(self) -> list[MultimodalModel]:
+        """The networks whose answers are averaged."""
+        members: list[MultimodalModel] = list(self.network.members)  # type: ignore[arg-type]
+        return members
+
+    def raw(self, decoded: Decoded, *, vectors: bool = False) -> RawOutputs:
+        """Raw outputs of the networks for decoded rows; with `vectors` the representations too."""
+        from omnifuse.training.predict import run_subsets
+
+        rows = np.arange(decoded.table.num_rows)
+        subset = self.fields
+        return run_subsets(self.members, decoded.packs, rows, [subset], batch_size=128, vectors=vectors)[subset]
+
+    def stream(self, source: Any, *, proba: bool = False, media_root: Path | None = None) -> Iterator[list[Prediction]]:
+        """Predict a table of any size in chunks, in the table's order, with bounded memory.
+
+        Args:
+            source: Path, frame, or list of dicts; media cells may be paths, bytes, arrays or PIL images.
+            proba: Also give the probability of each class.
+            media_root: Resolve media paths against this folder and refuse whatever lies outside it.
+
+        Yields:
+            The predictions of up to 512 rows.
+        """
+        table = source if isinstance(source, Table) else open_table(source, media_root=media_root)
+        start = 0
+        for chunk in table.batches(CHUNK_ROWS):
+            yield self._predict_chunk(chunk, start, proba=proba, confined=media_root is not None)
+            start += chunk.num_rows
+
+    def _predict_chunk(self, chunk: Table, start: int, *, proba: bool, confined: bool) -> list[Prediction]:
+        decoded = self.decode(chunk, confined=confined)
+        warnings: list[list[str]] = [list(decoded.notes) for _ in range(chunk.num_rows)]
+        for cell in decoded.bad:
+            warnings[cell.row].append(f"{cell.field}: {cell.reason}")
+        ids = [name for name in self.schema.ids if name in chunk.columns]
+        columns = {name: chunk.cells(name) for name in ids}
+        row_ids: list[str | int] = [
+            start + number if not ids else columns[ids[0]][number] for number in range(chunk.num_rows)
+        ]
+        return make_predictions(
+            self.raw(decoded),
+            self.readouts,
+            row_ids=row_ids,
+            warnings=warnings,
+            model_id=self.model_id,
+            proba=proba,
+            ids=[{name: columns[name][number] for name in ids} for number in range(chunk.num_rows)],
+        )
+
+    def predict(self, source: Any, *, proba: bool = False, media_root: Path | None = None) -> list[Prediction]:
+        """Predict every row.
+
+        Args:
+            source: Path, polars or pandas frame, or list of dicts.
+            proba: Also give the probability of each class.
+            media_root: Resolve media paths against this folder and refuse whatever lies outside it.
+
+        Returns:
+            One `Prediction` a row, in order. A bad cell is missing and named in `warnings`; a row with nothing
+            readable has `error` set.
+        """
+        return [answer for chunk in self.stream(source, proba=proba, media_root=media_root) for answer in chunk]
+
+    def predict_proba(self, source: Any, *, target: str | None = None) -> np.ndarray:
+        """Calibrated probabilities (R, C) of one target's classes, in the order of `schema.targets[..].classes`."""
+        name = target or self.schema.targets[0].name
+        if name not in self.readouts:
+            raise InputError(f"the model has no target '{name}'", fix=did_you_mean(name, self.readouts))
+        table = source if isinstance(source, Table) else open_table(source)
+        chunks = [self.readouts[name].scores(self.raw(self.decode(chunk))) for chunk in table.batches(CHUNK_ROWS)]
+        return np.concatenate(chunks)
+
+    def embed(self, source: Any, *, media_root: Path | None = None) -> dict[str, np.ndarray]:
+        """Vectors of unit length in the unified space.
+
+        Args:
+            source: As for `predict`.
+            media_root: As for `predict`.
+
+        Returns:
+            `embedding` (R, E * D), fused; and `embedding_<field>` (R, E * D) for each field, NaN where the row lacks it.
+        """
+        table = source if isinstance(source, Table) else open_table(source, media_root=media_root)
+        parts: dict[str, list[np.ndarray]] = {}
+        for chunk in table.batches(CHUNK_ROWS):
+            raw = self.raw(self.decode(chunk, confined=media_root is not None), vectors=True)
+            assert raw.pooled is not None
+            parts.setdefault("embedding", []).append(_unit(raw.pooled))
+            for name, pooled in raw.field_pooled.items():
+                parts.setdefault(f"embedding_{name}", []).append(_unit(pooled))
+        return {name: np.concatenate(chunks) for name, chunks in parts.items()}
+
+    def evaluate(self, source: Any, *, media_root: Path | None = None, seed: int = 0) -> dict[str, Any]:
+        """Scores with intervals, every subset of fields, calibration and cost on a labelled table.
+
+        Returns:
+            The dictionary that `omnifuse evaluate --json` prints.
+        """
+        from omnifuse.api.scoring import evaluate_model
+
+        table = source if isinstance(source, Table) else open_table(source, media_root=media_root)
+        result = evaluate_model(self, table, confined=media_root is not None, seed=seed)
+        del result["scores"]
+        return result
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the model folder (`model.json`, `weights.safetensors`, tokenizers, `CARD.md`).
+
+        Returns:
+            The folder.
+        """
+        from omnifuse.api.store import save_model
+
+        return save_model(self, Path(folder))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows scaled to length 1; NaN rows stay NaN."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(length, 1e-12), dtype=np.float32)

@@ -1,0 +1,93 @@
+"""What a user can ask of `fit`, checked once at the border."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omnifuse.errors import InputError, MissingDependencyError
+
+Listener = Callable[[str, dict[str, Any]], None]
+SMALL_TABLE_ROWS = 5000
+DEFAULT_MINUTES = 6.0
+LOGGERS = ("tensorboard", "wandb", "none")
+
+
+def silent(kind: str, data: dict[str, Any]) -> None:
+    """The listener that hears nothing."""
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """Options of one fit; names and meaning as on the command line.
+
+    Attributes:
+        labels: Target columns, at least one.
+        out: Run folder.
+        minutes: Upper limit for training the model (not the baselines); None takes 6.
+        epochs: Fixed number of passes instead of a time limit; gives bit-equal results on one machine.
+        max_bad: Largest share (0 to 1) of unreadable cells of a field that is accepted.
+    """
+
+    labels: tuple[str, ...]
+    out: Path
+    preset: str = "auto"
+    fusion: str = "joint"
+    fields: Mapping[str, str] = field(default_factory=dict)
+    encoders: Mapping[str, str] = field(default_factory=dict)
+    tasks: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    drop: tuple[str, ...] = ()
+    group: str | None = None
+    time: str | None = None
+    seed: int = 0
+    seeds: int = 1
+    minutes: float | None = None
+    epochs: int | None = None
+    baselines: bool = True
+    logger: str = "tensorboard"
+    resume: bool = False
+    max_bad: float = 0.01
+    media_root: Path | None = None
+    report_media: str = "sample"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if not self.labels:
+            raise InputError("no label column was given", fix="Say --label COLUMN")
+        if self.minutes is not None and self.epochs is not None:
+            raise InputError("--minutes and --epochs were both given", fix="Give one of them")
+        for name in ("minutes", "epochs", "seeds"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"--{name} is {value}", fix="Give a number above 0")
+        if not 0 <= self.max_bad <= 1:
+            raise InputError(f"--max-bad is {self.max_bad}", fix="Give a share between 0 and 1")
+        if self.report_media not in ("none", "sample"):
+            raise InputError(f"--report-media is '{self.report_media}'", fix="Give none or sample")
+        if self.logger not in LOGGERS:
+            raise InputError(f"--logger is '{self.logger}'", fix="Give one of " + ", ".join(LOGGERS))
+
+
+def as_tuple(value: str | Sequence[str] | None) -> tuple[str, ...]:
+    """One name or several as a tuple."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def need_training() -> None:
+    """Say which line to type where torch and its companions are not installed.
+
+    Raises:
+        MissingDependencyError: If torch, lightning or scikit-learn is absent.
+    """
+    from importlib.util import find_spec
+
+    absent = [name for name in ("torch", "lightning", "sklearn") if find_spec(name) is None]
+    if absent:
+        raise MissingDependencyError(
+            f"training needs {', '.join(absent)}, which is not installed", fix='Type: pip install "omnifuse[train]"'
+        )

@@ -1,0 +1,174 @@
+"""From a table to packed arrays: schema, findings, preprocessors, decoded cells, encoded targets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from omnifuse.api.options import FitOptions, Listener
+from omnifuse.data.findings import find
+from omnifuse.data.infer import infer_schema
+from omnifuse.data.media import MediaDoor
+from omnifuse.data.pack import BadCell, Pack, build_packs
+from omnifuse.data.preprocessors import fit_preprocessors
+from omnifuse.data.tables import Table
+from omnifuse.data.targets import encode_target
+from omnifuse.errors import InputError
+from omnifuse.schema import Finding, Schema, TaskKind
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A table that is ready to be learnt from.
+
+    Attributes:
+        table: The rows as given.
+        schema: Roles of the columns.
+        findings: What its owner should know.
+        preprocessors: Input name to preprocessor, fitted on the table's cells (never on labels).
+        packs: Input name to decoded arrays of all rows.
+        targets: Target name to encoded cells of all rows (see `encode_target`).
+        rows: Numbers of the rows that can be learnt from: something readable and at least one label.
+        groups: (R,) int group of each row, or None.
+        times: (R,) float rank in time of each row, or None.
+        notes: Sentences on what was left out and why.
+    """
+
+    table: Table
+    schema: Schema
+    findings: list[Finding]
+    preprocessors: dict[str, Any]
+    packs: dict[str, Pack]
+    targets: dict[str, np.ndarray]
+    rows: np.ndarray
+    groups: np.ndarray | None
+    times: np.ndarray | None
+    notes: list[str]
+
+
+def known_rows(encoded: np.ndarray, kind: TaskKind) -> np.ndarray:
+    """(R,) bool: rows whose target cell is known."""
+    if kind is TaskKind.CLASSIFICATION:
+        return np.asarray(encoded >= 0)
+    return np.asarray(~np.isnan(encoded).reshape(len(encoded), -1).any(axis=1))
+
+
+def any_present(packs: dict[str, Pack], num_rows: int) -> np.ndarray:
+    """(R,) bool: rows with at least one readable input."""
+    found = np.zeros(num_rows, bool)
+    for pack in packs.values():
+        found |= pack.present
+    return found
+
+
+def _check_bad_cells(bad: list[BadCell], table: Table, schema: Schema, options: FitOptions) -> list[str]:
+    """Count unreadable cells a field; stop above the accepted share."""
+    notes = []
+    for name, count in Counter(cell.field for cell in bad).items():
+        columns = next((item.columns for item in schema.inputs if item.name == name), (name,))
+        filled = sum(cell is not None for column in columns for cell in table.cells(column))
+        first = next(cell for cell in bad if cell.field == name)
+        example = f"first in row {first.row + 1}: {first.reason}"
+        if count > max(options.max_bad * filled, 0):
+            raise InputError(
+                f"{count} of {filled} cells of field '{name}' cannot be read, more than {options.max_bad:.1%}",
+                where=example,
+                fix="Mend the cells, or accept more with --max-bad SHARE",
+            )
+        notes.append(f"{count} unreadable cells of '{name}' count as missing ({example}).")
+    return notes
+
+
+def _codes(table: Table, column: str | None) -> np.ndarray | None:
+    if column is None:
+        return None
+    cells = ["" if cell is None else str(cell) for cell in table.cells(column)]
+    return np.unique(np.asarray(cells, dtype=object).astype(str), return_inverse=True)[1].astype(np.int64)
+
+
+def _time_ranks(table: Table, column: str | None) -> np.ndarray | None:
+    if column is None:
+        return None
+    from omnifuse.data.date import DatePreprocessor
+
+    cells = table.cells(column)
+    parse = DatePreprocessor.fit([cell for cell in cells if cell is not None])
+    missing = [number for number, cell in enumerate(cells) if cell is None]
+    if missing:
+        raise InputError(f"the time column '{column}' is empty in row {missing[0] + 1}", fix="Fill it or drop the row")
+    return np.asarray([float(parse(cell)["seconds"][0]) for cell in cells])
+
+
+def learnable_rows(packs: dict[str, Pack], targets: dict[str, np.ndarray], schema: Schema) -> tuple[np.ndarray, list[str]]:
+    """Rows with something readable and at least one label; the others are counted, never dropped silently."""
+    num_rows = len(next(iter(targets.values())))
+    readable = any_present(packs, num_rows)
+    labelled = np.zeros(num_rows, bool)
+    for target in schema.targets:
+        labelled |= known_rows(targets[target.name], target.kind)
+    notes = []
+    if not readable.all():
+        notes.append(f"{int((~readable).sum())} rows have no readable field and are not learnt from.")
+    if not labelled.all():
+        notes.append(f"{int((~labelled).sum())} rows have no label and are not learnt from.")
+    return np.flatnonzero(readable & labelled), notes
+
+
+def read_schema(table: Table, options: FitOptions) -> Schema:
+    """Infer the schema with the user's overrides; errors as `infer_schema`."""
+    return infer_schema(
+        table,
+        options.labels,
+        fields=options.fields,
+        tasks=options.tasks,
+        drop=options.drop,
+        group=options.group,
+        time=options.time,
+    )
+
+
+def prepare(
+    table: Table,
+    schema: Schema,
+    options: FitOptions,
+    *,
+    input_options: dict[str, dict[str, Any]],
+    listen: Listener,
+    cache: Path | None,
+) -> Prepared:
+    """Look for faults, fit preprocessors and decode every cell once.
+
+    Args:
+        table: Rows to learn from.
+        schema: Roles of its columns.
+        options: Of this fit.
+        input_options: Input name to constructor options of its preprocessor (from the preset).
+        listen: Hears of stages and notes.
+        cache: Folder of decoded media, or None for none.
+
+    Raises:
+        InputError: Too many unreadable cells, or fewer than 10 rows to learn from.
+    """
+    door = MediaDoor(root=table.root, confined=options.media_root is not None)
+    listen("stage", {"text": f"reading {table.num_rows} rows: " + ", ".join(i.name for i in schema.inputs)})
+    findings = find(table, schema)
+    everything = np.arange(table.num_rows)
+    preprocessors = fit_preprocessors(table, schema, rows=everything, options=input_options, door=door)
+    packs, bad = build_packs(table, schema, preprocessors, door=door, cache_dir=cache)
+    notes = _check_bad_cells(bad, table, schema, options)
+    targets = {item.name: encode_target(table.cells(item.name), item) for item in schema.targets}
+    rows, left_out = learnable_rows(packs, targets, schema)
+    if len(rows) < 10:
+        raise InputError(
+            f"only {len(rows)} rows can be learnt from",
+            where="; ".join(notes + left_out) or f"the table has {table.num_rows} rows",
+            fix="Give at least 10 rows with a label and a readable field",
+        )
+    groups, times = _codes(table, options.group), _time_ranks(table, options.time)
+    return Prepared(
+        table, schema, findings, preprocessors, packs, targets, rows, groups, times, notes + left_out
+    )

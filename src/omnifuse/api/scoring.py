@@ -1,0 +1,228 @@
+"""Scores of a model: complete, for every subset of inputs, with intervals, calibration and cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from omnifuse.data.targets import encode_target, unknown_classes
+from omnifuse.errors import InputError
+from omnifuse.evaluation import (
+    calibration_subsets,
+    calibration_summary,
+    count_flops,
+    count_parameters,
+    fit_readout,
+    fusion_verdict,
+    known_rows,
+    measure_rate,
+    peak_memory_mb,
+    score,
+    with_intervals,
+)
+from omnifuse.model import MultimodalModel
+from omnifuse.readout import RawOutputs, TargetReadout, subset_name
+from omnifuse.schema import Schema, Target
+from omnifuse.training.batches import make_batch
+from omnifuse.training.predict import Subset, run_subsets
+
+if TYPE_CHECKING:
+    from omnifuse.api.model import Model
+    from omnifuse.data.pack import Pack
+    from omnifuse.data.tables import Table
+
+Scores = dict[Subset, np.ndarray]
+
+
+def crossfitted_scores(
+    bare: TargetReadout, raws: Mapping[Subset, RawOutputs], truth: np.ndarray, folds: np.ndarray
+) -> Scores:
+    """Calibrated scores of rows, each by a calibration that was fitted on the rows of the other folds.
+
+    Args:
+        bare: Readout without calibration.
+        raws: Subset to raw outputs of R rows.
+        truth: (R, ...) labels.
+        folds: (R,) fold of each row.
+    """
+    found: Scores = {}
+    for fold in np.unique(folds):
+        readout = fit_readout(bare, raws, truth, rows=folds != fold)
+        asked = np.flatnonzero(folds == fold)
+        for subset, raw in raws.items():
+            scores = readout.scores(raw.rows(asked))
+            found.setdefault(subset, np.zeros((len(folds), *scores.shape[1:])))[asked] = scores
+    return found
+
+
+def subset_rows(raw: RawOutputs, subset: Subset) -> np.ndarray:
+    """(R,) bool: rows with at least one input of the subset."""
+    return np.any([raw.present[name] for name in subset], axis=0)
+
+
+def target_result(
+    target: Target,
+    truth: np.ndarray,
+    scores: Scores,
+    raws: Mapping[Subset, RawOutputs],
+    *,
+    singles: Mapping[str, np.ndarray],
+    simple: Mapping[str, np.ndarray],
+    seed: int = 0,
+    groups: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """Everything that `evaluate --json` says of one target.
+
+    Args:
+        target: What was asked.
+        truth: (R, ...) labels.
+        scores: Subset to calibrated scores; the first is the complete one.
+        raws: Subset to raw outputs, for which rows hold what.
+        singles: Input to scores of the network that was trained on it alone.
+        simple: Name to scores of a simple model.
+        seed: Of bootstrap and tests.
+        groups: (R,) codes of groups that are drawn whole.
+    """
+    complete = next(iter(scores))
+    classes = target.classes
+    subsets = {}
+    for subset, found in scores.items():
+        rows = subset_rows(raws[subset], subset) & known_rows(target.kind, truth)
+        if rows.any():
+            subsets[subset_name(subset)] = {**score(target.kind, truth[rows], found[rows], classes), "rows": int(rows.sum())}
+    baselines = {
+        name: with_intervals(target.kind, truth, found, classes, seed=seed, groups=groups)
+        for name, found in {**singles, **simple}.items()
+    }
+    return {
+        "task": target.kind.value,
+        "metrics": with_intervals(target.kind, truth, scores[complete], classes, seed=seed, groups=groups),
+        "subsets": subsets,
+        "baselines": baselines,
+        "fusion": fusion_verdict(target.kind, truth, scores[complete], singles, seed=seed, groups=groups),
+        "calibration": calibration_summary(target.kind, truth, scores[complete]),
+    }
+
+
+def cost_of(members: Sequence[MultimodalModel], packs: Mapping[str, Pack], rows: np.ndarray) -> dict[str, Any]:
+    """Parameters, operations a row, peak memory, rows a second of the whole ensemble."""
+    import torch
+
+    used = {name: packs[name] for name in members[0].fields}
+    batch = make_batch(used, rows[:64])
+
+    def forward() -> None:
+        with torch.inference_mode():
+            for member in members:
+                member(batch)
+
+    return {
+        "parameters": sum(count_parameters(member) for member in members),
+        "flops": count_flops(forward) / max(batch.size, 1),
+        "peak_mb": peak_memory_mb(),
+        "samples_per_s": measure_rate(forward, samples=batch.size, repeats=3, seconds=1.0),
+    }
+
+
+def bare_readout(target: Target, schema: Schema, encoded: np.ndarray, rows: np.ndarray) -> TargetReadout:
+    """The readout before calibration: scale and prior of the rows that were learnt from."""
+    from omnifuse.api.members import number_scale
+    from omnifuse.schema import TaskKind
+
+    names = tuple(item.name for item in schema.inputs)
+    known = encoded[rows][known_rows(target.kind, encoded[rows])]
+    if target.kind is TaskKind.REGRESSION:
+        mean, scale = number_scale(known)
+        return TargetReadout(target, names, mean=mean, scale=scale)
+    if target.kind is TaskKind.TAGGING:
+        return TargetReadout(target, names, prior=tuple(float(share) for share in known.mean(axis=0)))
+    counts = np.bincount(known, minlength=len(target.classes)) + 0.5
+    return TargetReadout(target, names, prior=tuple(float(share) for share in counts / counts.sum()))
+
+
+def labels_of(table: Table, target: Target) -> np.ndarray:
+    """Encoded labels of a table that is to be scored.
+
+    Raises:
+        InputError: The column is absent, or holds no class that the model knows.
+    """
+    if target.name not in table.columns:
+        raise InputError(
+            f"the table has no label column '{target.name}'",
+            where=f"its columns are {', '.join(table.columns)}",
+            fix="Scoring needs the label; to answer rows without it use predict",
+        )
+    cells = table.cells(target.name)
+    encoded = encode_target(cells, target)
+    if not known_rows(target.kind, encoded).any():
+        foreign = list(unknown_classes(cells, target))[:5]
+        raise InputError(
+            f"no label of '{target.name}' can be scored",
+            where=f"it holds {', '.join(foreign)}" if foreign else "every cell is missing",
+            fix=f"The model knows {', '.join(target.classes[:12])}" if target.classes else "Give numbers",
+        )
+    return encoded
+
+
+def evaluate_model(
+    model: Model, table: Table, *, confined: bool = False, seed: int = 0, singles: Mapping[str, Model] | None = None
+) -> dict[str, Any]:
+    """Measure a model on a labelled table, with its single-field networks.
+
+    Args:
+        model: The model.
+        table: Rows with labels; classes that the model does not know count in `unknown`.
+        confined: Refuse media outside the table's folder.
+        seed: Of the bootstrap.
+        singles: Input to the network of that input alone; None takes those of the run folder.
+
+    Returns:
+        As `evaluate --json` prints it, and under "scores" the arrays of complete scores.
+    """
+    from omnifuse.api.store import load_singles
+
+    truths = {target.name: labels_of(table, target) for target in model.schema.targets}
+    decoded = model.decode(table, confined=confined)
+    rows = np.arange(table.num_rows)
+    raws = run_subsets(model.members, decoded.packs, rows, calibration_subsets(model.fields))
+    singles = load_singles(model) if singles is None else singles
+    targets, complete = {}, {}
+    for target in model.schema.targets:
+        readout, truth = model.readouts[target.name], truths[target.name]
+        alone = {
+            name: other.readouts[target.name].scores(
+                run_subsets(other.members, decoded.packs, rows, [(name,)])[(name,)]
+            )
+            for name, other in singles.items()
+        }
+        scores = {subset: readout.scores(raw) for subset, raw in raws.items()}
+        complete[target.name] = scores[model.fields]
+        targets[target.name] = target_result(
+            target,
+            truth,
+            scores,
+            raws,
+            singles=alone,
+            simple={"majority": prior_scores(readout, len(rows))},
+            seed=seed,
+        )
+        foreign = unknown_classes(table.cells(target.name), target)
+        if foreign:
+            targets[target.name]["unknown"] = foreign
+    warnings = sorted({f"{cell.field}: {cell.reason}" for cell in decoded.bad})
+    return {
+        "rows": table.num_rows,
+        "targets": targets,
+        "cost": cost_of(model.members, decoded.packs, rows),
+        "warnings": [*decoded.notes, *warnings[:20]],
+        "scores": complete,
+    }
+
+
+def prior_scores(readout: TargetReadout, count: int) -> np.ndarray:
+    """What is answered without reading anything: class shares, or the mean."""
+    if not readout.prior:
+        return np.full(count, readout.mean)
+    return np.tile(np.asarray(readout.prior), (count, 1))

@@ -1,0 +1,140 @@
+"""Between a `Model` and the folder it lies in."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from omnifuse import __version__
+from omnifuse.api.options import need_training
+from omnifuse.deploy.artefact import Artefact, load_artefact, save_artefact
+from omnifuse.errors import ArtefactError
+
+if TYPE_CHECKING:
+    from omnifuse.api.model import Model
+
+
+def save_model(model: Model, folder: Path) -> Path:
+    """Write the artefact and give the model its id."""
+    from omnifuse.data.preprocessors import preprocessors_to_json
+
+    manifest = {
+        **model.manifest,
+        "code_version": __version__,
+        "python": platform.python_version(),
+        "schema": model.schema.to_json(),
+        "preprocessors": preprocessors_to_json(model.preprocessors),
+        "readouts": {name: readout.to_json() for name, readout in model.readouts.items()},
+    }
+    weights = {name: value.detach().cpu().numpy() for name, value in model.network.state_dict().items()}
+    card = model_card(manifest)
+    model.model_id = save_artefact(folder, Artefact(manifest, weights, card))
+    return folder
+
+
+def load_model(folder: str | Path) -> Model:
+    """Load a trained model; every file's digest is checked and nothing in the folder is executed.
+
+    Args:
+        folder: A run folder or the model folder in it.
+
+    Raises:
+        ArtefactError: If the folder is absent, damaged, or of another format or architecture.
+        MissingDependencyError: If torch is not installed.
+    """
+    need_training()
+    import torch
+
+    from omnifuse.api.model import Model
+    from omnifuse.data.preprocessors import preprocessors_from_json
+    from omnifuse.model import Ensemble
+    from omnifuse.presets import ModelSpec, build_from_spec
+    from omnifuse.readout.target_readout import TargetReadout
+    from omnifuse.schema import Schema
+
+    artefact = load_artefact(folder)
+    manifest = artefact.manifest
+    schema = Schema.from_json(manifest["schema"])
+    preprocessors = preprocessors_from_json(manifest["preprocessors"])
+    spec = ModelSpec.from_json(manifest["spec"])
+    network = Ensemble([build_from_spec(schema, preprocessors, spec) for _ in range(manifest["num_members"])])
+    _check_keys(network.state_dict(), artefact.weights)
+    network.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in artefact.weights.items()})
+    return Model(
+        network,
+        schema=schema,
+        preprocessors=preprocessors,
+        readouts={name: TargetReadout.from_json(data) for name, data in manifest["readouts"].items()},
+        manifest=manifest,
+        model_id=artefact.model_id,
+        folder=Path(folder),
+    )
+
+
+def save_singles(models: dict[str, Model], folder: Path) -> None:
+    """Write the single-field networks beside the model; they stay at home."""
+    from omnifuse.api.comparison import singles_folder
+
+    for number, model in enumerate(models.values()):
+        save_model(model, singles_folder(folder) / str(number))
+
+
+def load_singles(model: Model) -> dict[str, Model]:
+    """Input to its single-field network, as far as they lie in the model's run folder."""
+    from omnifuse.api.comparison import singles_folder
+
+    if model.folder is None:
+        return {}
+    home = singles_folder(model.folder if (model.folder / "model").is_dir() else model.folder.parent)
+    if not home.is_dir():
+        return {}
+    found = [load_model(path) for path in sorted(home.iterdir()) if path.is_dir()]
+    return {other.fields[0]: other for other in found}
+
+
+def _check_keys(expected: dict[str, Any], found: dict[str, np.ndarray]) -> None:
+    """Name what differs between the architecture and the weights."""
+    absent = sorted(set(expected) - set(found))
+    foreign = sorted(set(found) - set(expected))
+    wrong = sorted(
+        f"{name} {tuple(found[name].shape)} instead of {tuple(expected[name].shape)}"
+        for name in set(expected) & set(found)
+        if tuple(expected[name].shape) != tuple(found[name].shape)
+    )
+    if absent or foreign or wrong:
+        listed = [f"absent: {', '.join(absent[:5])}"] * bool(absent)
+        listed += [f"unknown: {', '.join(foreign[:5])}"] * bool(foreign)
+        listed += [f"other shape: {', '.join(wrong[:5])}"] * bool(wrong)
+        raise ArtefactError(
+            "the weights belong to another architecture", where="; ".join(listed), fix="Use the folder as fit wrote it"
+        )
+
+
+def model_card(manifest: dict[str, Any]) -> str:
+    """CARD.md: what the model reads, answers and scores, in words."""
+    schema = manifest["schema"]
+    lines = ["# Model card", "", f"Made by omnifuse {manifest['code_version']}.", "", "## Reads", ""]
+    lines += [f"- `{item['name']}` ({item['modality']}): {item['reason']}" for item in schema["fields"]]
+    lines += ["", "## Answers", ""]
+    for target in schema["targets"]:
+        classes = f" among {', '.join(target['classes'][:20])}" if target["classes"] else ""
+        lines.append(f"- `{target['name']}`: {target['kind']}{classes}")
+    lines += ["", "## Scores", "", manifest.get("data", {}).get("scored_on", ""), ""]
+    for name, result in manifest.get("metrics", {}).get("targets", {}).items():
+        for metric, value in result["metrics"].items():
+            if value.get("value") is not None:
+                lines.append(f"- {name}, {metric}: {value['value']:.4f} ({value['low']:.4f} to {value['high']:.4f})")
+        if result.get("fusion"):
+            lines.append(f"- {name}, fusion: {result['fusion']['verdict']}")
+    lines += [
+        "",
+        "## Limits",
+        "",
+        "The scores hold for data like the training table. A row with missing fields is answered from what is left,",
+        "with the confidence measured for that case.",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,97 @@
+"""`omnifuse fit`: one command from raw rows to an honest model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from omnifuse.cli.options import pairs, print_json, print_table, score_text
+from omnifuse.cli.progress import Progress
+
+
+def fit(
+    table: str = typer.Argument(..., help="CSV, TSV, Parquet, JSONL or folder."),
+    label: list[str] = typer.Option(..., "--label", help="Column to predict; repeat for several."),
+    out: Path = typer.Option(Path("runs/fit"), "--out", help="Run folder."),
+    valid: str | None = typer.Option(None, "--valid", help="Table that the report's scores are measured on."),
+    preset: str = typer.Option("auto", "--preset", help="auto, tiny, small or base."),
+    fusion: str = typer.Option("joint", "--fusion", help="How fields are joined; see `omnifuse list`."),
+    field: list[str] | None = typer.Option(None, "--field", help="NAME=MODALITY, overriding what is inferred."),
+    encoder: list[str] | None = typer.Option(None, "--encoder", help="FIELD=ENCODER; see `omnifuse list`."),
+    task: list[str] | None = typer.Option(None, "--task", help="COLUMN=KIND, e.g. price=regression."),
+    setting: list[str] | None = typer.Option(None, "--set", help="NAME=VALUE: one setting of the preset."),
+    drop: list[str] | None = typer.Option(None, "--drop", help="Column to leave out; repeat for several."),
+    group: str | None = typer.Option(None, "--group", help="Rows of one group are never divided between folds."),
+    time: str | None = typer.Option(None, "--time", help="Order of the rows; later rows are held out."),
+    seed: int = typer.Option(0, "--seed", help="One seed gives the same model."),
+    seeds: int = typer.Option(1, "--seeds", help="Repeat with so many seeds and print mean and sd."),
+    minutes: float | None = typer.Option(None, "--minutes", help="Upper limit for the model's training. [default: 6]"),
+    epochs: int | None = typer.Option(None, "--epochs", help="Fixed number of passes instead of a time limit."),
+    no_baselines: bool = typer.Option(False, "--no-baselines", help="Leave out single fields and simple models."),
+    logger: str = typer.Option("tensorboard", "--logger", help="tensorboard, wandb or none."),
+    resume: bool = typer.Option(False, "--resume", help="Go on where an interrupted fit of this folder stopped."),
+    max_bad: float = typer.Option(0.01, "--max-bad", help="Largest accepted share of unreadable cells of a field."),
+    media_root: Path | None = typer.Option(None, "--media-root", help="Media may lie only in this folder."),
+    report_media: str = typer.Option("sample", "--report-media", help="none or sample: examples in the report."),
+    as_json: bool = typer.Option(False, "--json", help="Results as one JSON document on stdout."),
+) -> None:
+    """Train a model on TABLE, measure it honestly and write the run folder."""
+    from omnifuse.api import fit as fit_model
+
+    progress = Progress()
+    try:
+        model = fit_model(
+            table,
+            label,
+            out=out,
+            valid=valid,
+            preset=preset,
+            fusion=fusion,
+            fields=pairs(field, "--field"),
+            encoders=pairs(encoder, "--encoder"),
+            tasks=pairs(task, "--task"),
+            settings=pairs(setting, "--set"),
+            drop=drop or (),
+            group=group,
+            time=time,
+            seed=seed,
+            seeds=seeds,
+            minutes=minutes,
+            epochs=epochs,
+            baselines=not no_baselines,
+            logger=logger,
+            resume=resume,
+            max_bad=max_bad,
+            media_root=media_root,
+            report_media=report_media,
+            progress=progress,
+        )
+    finally:
+        progress.close()
+    result = {"artefact": str(out / "model"), **model.manifest["fit"], "targets": model.metrics["targets"]}
+    if as_json:
+        print_json(result)
+    else:
+        print_result(result, out)
+
+
+def print_result(result: dict[str, Any], out: Path) -> None:
+    """Scores, verdict and where everything lies, for a person."""
+    for name, target in result["targets"].items():
+        rows = [(metric, score_text(score)) for metric, score in target["metrics"].items()]
+        print_table(f"{name} ({target['task']})", ("metric", "score (95% interval)"), rows)
+        others = {**target.get("baselines", {})}
+        if others:
+            metric = next(iter(target["metrics"]))
+            rows = [(kind, score_text(scores.get(metric))) for kind, scores in others.items()]
+            print_table("", ("without the whole model", metric), rows)
+        fusion = target.get("fusion") or {}
+        if fusion.get("verdict"):
+            p = f" (p = {fusion['p']:.3g})" if fusion.get("p") is not None else ""
+            typer.echo(f"fusion: {fusion['verdict']}{p}")
+    typer.echo(f"model:  {result['artefact']}")
+    report = out / "report" / "report.html"
+    if report.exists():
+        typer.echo(f"report: {report}")

@@ -1,0 +1,76 @@
+"""Entry point: builds the command line and turns every error into one clear line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from omnifuse import __version__
+from omnifuse.cli import demo, doctor, embed, evaluate, fit, inspect, listing, predict
+from omnifuse.errors import OmnifuseError
+
+app = typer.Typer(
+    name="omnifuse",
+    help="Learn one model from a table of texts, pictures, sounds, numbers, categories and dates, with holes.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("demo")(demo.demo)
+app.command("inspect")(inspect.inspect)
+app.command("fit")(fit.fit)
+app.command("evaluate")(evaluate.evaluate)
+app.command("predict")(predict.predict)
+app.command("embed")(embed.embed)
+app.command("doctor")(doctor.doctor)
+app.command("list")(listing.list_parts)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
+) -> None:
+    """Learn one model from a table of texts, pictures, sounds, numbers, categories and dates, with holes."""
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"omnifuse: {text}\n")
+
+
+def run(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 2 the input is wrong, 3 the environment lacks something, 1 our bug."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [word for word in given if word != "--debug"]
+    code = 0
+    try:
+        app(args=given, standalone_mode=True)
+    except OmnifuseError as error:
+        if debug:
+            raise
+        _say(f"error: {error}")
+        code = error.exit_code
+    except KeyboardInterrupt:
+        _say("interrupted; what was saved stays")
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except MemoryError:
+        _say("error: out of memory. Give a smaller --preset, or fewer rows at a time.")
+        code = 3
+    except Exception as error:
+        if debug:
+            raise
+        _say(f"bug: {type(error).__name__}: {error}. Run again with --debug and report what it prints.")
+        code = 1
+    sys.exit(code)

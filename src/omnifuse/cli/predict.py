@@ -1,0 +1,63 @@
+"""`omnifuse predict`: answers for every row of a table, in its order, with bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from omnifuse.cli.options import print_json
+
+if TYPE_CHECKING:
+    from omnifuse.api import Model
+    from omnifuse.schema import Prediction
+
+
+def flat_row(answer: Prediction, model: Model, *, proba: bool) -> dict[str, Any]:
+    """One output row: id columns, answers, modalities_used, warnings, error."""
+    row: dict[str, Any] = dict(answer.ids) if answer.ids else {"row": answer.row_id}
+    for target in model.schema.targets:
+        found = answer.targets.get(target.name)
+        value = found.value if found else None
+        row[target.name] = "|".join(value) if isinstance(value, list | tuple) else value
+        row[f"{target.name}_confidence"] = found.confidence if found else None
+        row[f"{target.name}_abstained"] = found.abstained if found else None
+        if proba:
+            chances = (found.probabilities if found else None) or {}
+            row |= {f"{target.name}={name}": chances.get(name) for name in target.classes}
+    row["modalities_used"] = "+".join(answer.modalities_used)
+    row["warnings"] = "; ".join(answer.warnings)
+    row["error"] = answer.error or ""
+    return row
+
+
+def predict(
+    model_folder: Path = typer.Argument(..., metavar="DIR", help="Run folder or model folder."),
+    table: str = typer.Argument(..., help="CSV, TSV, Parquet, JSONL or folder."),
+    out: Path = typer.Option(..., "-o", "--out", help="OUT.csv, OUT.parquet or OUT.jsonl."),
+    proba: bool = typer.Option(False, "--proba", help="Also a column for the probability of each class."),
+    media_root: Path | None = typer.Option(None, "--media-root", help="Media may lie only in this folder."),
+    as_json: bool = typer.Option(False, "--json", help="A summary as one JSON document on stdout."),
+) -> None:
+    """Answer every row of TABLE with the model in DIR."""
+    from omnifuse.api import load
+    from omnifuse.data.write import write_rows
+
+    model = load(model_folder)
+    counts = {"rows": 0, "warnings": 0, "errors": 0}
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for chunk in model.stream(table, proba=proba, media_root=media_root):
+            for answer in chunk:
+                counts["rows"] += 1
+                counts["warnings"] += bool(answer.warnings)
+                counts["errors"] += answer.error is not None
+                yield flat_row(answer, model, proba=proba)
+
+    write_rows(rows(), out)
+    if as_json:
+        print_json({"out": str(out), **counts})
+    else:
+        typer.echo(f"{counts['rows']} rows -> {out}  ({counts['warnings']} with warnings, {counts['errors']} unanswered)")

@@ -1,0 +1,119 @@
+"""Per-sample augmentation of decoded arrays, drawn anew whenever a training batch is made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from omnifuse.data.augment_audio import AudioAugment
+from omnifuse.data.augment_cells import TableAugment, TextAugment
+from omnifuse.data.augment_image import ImageAugment
+from omnifuse.errors import InputError
+from omnifuse.schema import Modality
+
+if TYPE_CHECKING:  # the packs read media, which augmentation does not need
+    from omnifuse.data.pack import PackedRows
+
+__all__ = ["AudioAugment", "Augment", "Augmenter", "ImageAugment", "TableAugment", "TextAugment"]
+
+Augment = ImageAugment | AudioAugment | TextAugment | TableAugment
+_UNLEVELLED_GAIN_DB = 6.0
+
+
+@dataclass(frozen=True)
+class Augmenter:
+    """Augments the packed rows of each input by its policy.
+
+    Args:
+        policy: Input name to what may happen to it; None or an absent name leaves the input as it is.
+
+    Example:
+        >>> augmenter = Augmenter.default({"photo": Modality.IMAGE, "when": Modality.DATE})
+        >>> augmenter.policy["photo"].flip, augmenter.policy["when"]
+        (False, None)
+    """
+
+    policy: Mapping[str, Augment | None] = field(default_factory=dict)
+
+    def __call__(self, name: str, packed: PackedRows, rng: np.random.Generator) -> PackedRows:
+        """Augment rows of one input.
+
+        Args:
+            name: The input.
+            packed: Its rows; they are not changed.
+            rng: Source of all that is random: the same state gives the same result.
+
+        Returns:
+            Rows of the same arrays, lengths and presence.
+        """
+        augment = self.policy.get(name)
+        if augment is None or not len(packed.lengths):
+            return packed
+        return replace(packed, values=augment(packed.values, packed.lengths, rng))
+
+    @classmethod
+    def default(
+        cls,
+        modalities: Mapping[str, Modality],
+        strength: float = 1.0,
+        *,
+        preprocessors: Mapping[str, Any] | None = None,
+    ) -> Augmenter:
+        """The usual policy.
+
+        Args:
+            modalities: Input name to modality, as in `schema.inputs`.
+            strength: Factor of all amounts, 0 (nothing happens) to 3.
+            preprocessors: Input name to fitted preprocessor; tells the mel bands and the level of sounds. Without it
+                sounds are taken to have 64 bands and a normalised level.
+
+        Returns:
+            The augmenter; dates and other modalities without a policy stay as they are.
+
+        Raises:
+            InputError: `strength` is out of its limits.
+        """
+        if not 0 <= strength <= 3:
+            raise InputError(f"The strength of augmentation must be 0 to 3, received {strength}")
+        known = preprocessors or {}
+        if not strength:
+            return cls(dict.fromkeys(modalities))
+        return cls({name: _usual(kind, strength, known.get(name)) for name, kind in modalities.items()})
+
+
+def _usual(modality: Modality, strength: float, preprocessor: Any) -> Augment | None:
+    """Default policy of one modality with all amounts times `strength`."""
+
+    def share(value: float) -> float:
+        return min(value * strength, 1.0)
+
+    if modality == Modality.IMAGE:
+        usual = ImageAugment()
+        return ImageAugment(
+            shift=share(usual.shift),
+            zoom=(usual.zoom[0] ** strength, usual.zoom[1] ** strength),
+            rotate=usual.rotate * strength,
+            colour=share(usual.colour),
+            erase=share(usual.erase),
+        )
+    if modality == Modality.AUDIO:
+        sound = AudioAugment()
+        num_mels = getattr(preprocessor, "num_mels", sound.num_mels)
+        return AudioAugment(
+            num_mels=num_mels,
+            shift=share(sound.shift),
+            gain=_UNLEVELLED_GAIN_DB * strength if getattr(preprocessor, "level", "rms") == "none" else 0.0,
+            noise=share(sound.noise),
+            time_mask=share(sound.time_mask),
+            band_mask=round(sound.band_mask * strength * num_mels / sound.num_mels),
+        )
+    if modality == Modality.TEXT:
+        text = TextAugment()
+        return TextAugment(dropout=share(text.dropout), span=share(text.span))
+    if modality == Modality.TABLE:
+        table = TableAugment()
+        return TableAugment(dropout=share(table.dropout), jitter=table.jitter * strength)
+    return None

@@ -1,0 +1,157 @@
+"""Random changes of sounds that leave their meaning. Shapes: F frames, C columns (mel bands, then prosody)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from omnifuse.data.audio import FLOOR
+from omnifuse.data.augment_limits import check_limits
+from omnifuse.data.prosody import PROSODY_NAMES
+
+_LOG_FLOOR = np.float32(np.log(FLOOR))
+_NOISE_FRAMES = 128
+# Above any level of a spectrum; keeps the exponential finite whatever comes in
+_HIGHEST_LOG = 60.0
+
+
+@dataclass(frozen=True)
+class AudioAugment:
+    """What may happen to a spectrum of log powers; amounts are drawn for each sound anew.
+
+    Noise, gain, shift of bands and masks of bands change the mel columns alone: what prosody measures (pitch, voicing)
+    is robust to them. Time shift and masks in time change all columns alike.
+
+    Args:
+        num_mels: Mel columns; the others are prosody.
+        shift: Largest shift in time, as a share of the frames. What comes in is silence. 0.08: words and events are
+            not cut out more exactly than that.
+        gain: Largest change of loudness, in decibel. 0 for sounds whose level is normalised, about 6 for others.
+        noise: Share of sounds that get noise of a random colour.
+        noise_db: Least and largest level of that noise, in decibel over the mean power of the sound.
+        time_masks: Masks in time, each of 0 to `time_mask` of the frames.
+        time_mask: Longest mask in time, as a share of the frames, set to the sound's mean spectrum.
+        band_masks: Masks in frequency, each of 0 to `band_mask` bands.
+        band_mask: Widest mask in frequency, in bands, set to the sound's mean.
+        band_shift: Largest shift of the spectrum in bands, as of another voice; 1 of 64 bands is about 5%.
+
+    References: Park et al. 2019, SpecAugment, policy LibriSpeech basic, scaled to short sounds, without time warping.
+    """
+
+    num_mels: int = 64
+    shift: float = 0.08
+    gain: float = 0.0
+    noise: float = 0.5
+    noise_db: tuple[float, float] = (-35.0, -15.0)
+    time_masks: int = 2
+    time_mask: float = 0.1
+    band_masks: int = 1
+    band_mask: int = 8
+    band_shift: int = 1
+
+    def __post_init__(self) -> None:
+        check_limits(self, num_mels=(1, 512), shift=(0, 1), gain=(0, 60), noise=(0, 1), noise_db=(-100, 60))
+        check_limits(self, time_masks=(0, 20), time_mask=(0, 1), band_masks=(0, 20), band_mask=(0, 512))
+        check_limits(self, band_shift=(0, 16))
+
+    def __call__(
+        self, values: dict[str, np.ndarray], lengths: np.ndarray, rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """Augment ``log_mel`` float32 (sum F, C) of sounds with these lengths."""
+        log_mel = values["log_mel"]
+        if not log_mel.size:
+            return values
+        result = log_mel.copy()
+        count = len(lengths)
+        width = min(self.num_mels, log_mel.shape[1])
+        ends = np.cumsum(lengths)
+        shifts = np.rint(rng.uniform(-self.shift, self.shift, count) * lengths).astype(int)
+        bands = rng.integers(-self.band_shift, self.band_shift + 1, count)
+        gains = rng.uniform(-self.gain, self.gain, count) * np.log(10) / 10
+        noisy = rng.random(count) < self.noise
+        noise = _Noise.drawn(self.noise_db, width, count, rng)
+        masks = rng.random((count, self.time_masks + self.band_masks, 2))
+        for index in range(count):
+            frames = result[ends[index] - lengths[index] : ends[index]]
+            mel = frames[:, :width]
+            _shift_time(frames, int(shifts[index]), width)
+            _shift_bands(mel, int(bands[index]))
+            if self.gain:
+                np.maximum(mel + np.float32(gains[index]), _LOG_FLOOR, out=mel)
+            if noisy[index]:
+                noise.add(mel, index)
+            self._mask(frames, mel, masks[index])
+        return {**values, "log_mel": result}
+
+    def _mask(self, frames: np.ndarray, mel: np.ndarray, drawn: np.ndarray) -> None:
+        """Masks in time and frequency from (masks, 2) shares of length and place."""
+        if not len(drawn) or not len(frames):
+            return
+        means = frames.mean(axis=0)
+        level = means[: mel.shape[1]].mean()
+        for number, (size, place) in enumerate(drawn.tolist()):
+            if number < self.time_masks:
+                length = int(size * (self.time_mask * len(frames) + 1))
+                start = int(place * (len(frames) - length + 1))
+                frames[start : start + length] = means
+            else:
+                length = int(size * (min(self.band_mask, mel.shape[1]) + 1))
+                start = int(place * (mel.shape[1] - length + 1))
+                mel[:, start : start + length] = level
+
+
+@dataclass(frozen=True)
+class _Noise:
+    """A stock of noise powers (N, bands), and for each sound its place there, colour (P, bands) and level."""
+
+    stock: np.ndarray
+    starts: np.ndarray
+    colours: np.ndarray
+
+    @classmethod
+    def drawn(cls, level_db: tuple[float, float], bands: int, count: int, rng: np.random.Generator) -> _Noise:
+        """Powers of white noise are exponentially distributed; its colour is a random slope of up to 12 decibel."""
+        stock = rng.standard_exponential((_NOISE_FRAMES, bands), dtype=np.float32)
+        slope = rng.uniform(-6, 6, (count, 1)) * np.linspace(-1, 1, bands)
+        levels = rng.uniform(*level_db, (count, 1)) + slope
+        return cls(stock, rng.integers(0, _NOISE_FRAMES, count), (10 ** (levels / 10)).astype(np.float32))
+
+    def add(self, mel: np.ndarray, index: int) -> None:
+        """log(exp(x) + noise), in place."""
+        np.minimum(mel, _HIGHEST_LOG, out=mel)
+        powers = np.exp(mel)
+        scale = self.colours[index] * powers.mean()
+        order = (self.starts[index] + np.arange(len(mel))) % _NOISE_FRAMES
+        powers += self.stock[order] * scale
+        np.log(powers, out=mel)
+
+
+def _shift_time(frames: np.ndarray, shift: int, width: int) -> None:
+    """Move (F, C) by whole frames, in place; silence comes in, with the outermost frame's pitch and shape."""
+    if not shift or abs(shift) >= len(frames):
+        return
+    moved = frames.copy()
+    if shift > 0:
+        frames[shift:], empty = moved[:-shift], frames[:shift]
+        empty[:, width:] = moved[0, width:]
+    else:
+        frames[:shift], empty = moved[-shift:], frames[shift:]
+        empty[:, width:] = moved[-1, width:]
+    empty[:, :width] = _LOG_FLOOR
+    if frames.shape[1] == width + len(PROSODY_NAMES):
+        empty[:, width + PROSODY_NAMES.index("log_energy")] = _LOG_FLOOR
+        empty[:, width + PROSODY_NAMES.index("voicing")] = 0
+
+
+def _shift_bands(mel: np.ndarray, shift: int) -> None:
+    """Move the spectrum by whole bands, in place; the outermost band is repeated."""
+    if not shift or abs(shift) >= mel.shape[1]:
+        return
+    moved = mel.copy()
+    if shift > 0:
+        mel[:, shift:] = moved[:, :-shift]
+        mel[:, :shift] = moved[:, :1]
+    else:
+        mel[:, :shift] = moved[:, -shift:]
+        mel[:, shift:] = moved[:, -1:]

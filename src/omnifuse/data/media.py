@@ -1,0 +1,209 @@
+"""The ONE door through which every byte of media is decoded, with budgets that no header can talk it out of."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from omnifuse.data.media_audio import array_sound, decode_audio, sound_rate
+from omnifuse.data.media_image import array_pixels, decode_image, picture_pixels
+from omnifuse.data.media_paths import open_medium, read_medium, shown_name
+from omnifuse.errors import MediaError
+
+_BLOCK = 1 << 20
+_START = 32
+
+
+@dataclass(frozen=True)
+class MediaLimits:
+    """Budgets of one medium.
+
+    Args:
+        max_file_bytes: Larger files and contents are refused.
+        max_pixels: Larger pictures are refused. Of an animation only the first frame is read, however many there are.
+        max_audio_s: Longer sounds are cut here.
+        max_audio_bytes: Sounds that decode to more, as float32 over all channels, are refused.
+    """
+
+    max_file_bytes: int = 512 * 2**20
+    max_pixels: int = 64 * 2**20
+    max_audio_s: float = 600.0
+    max_audio_bytes: int = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class MediaDoor:
+    """Opens the media that the cells of a table name or hold.
+
+    A cell is a path, the bytes of a file, or an object that is decoded already. Web addresses are never opened.
+
+    Args:
+        root: Folder that relative paths resolve against; the working directory where None.
+        confined: Refuse whatever resolves outside `root`: for paths that come from strangers.
+        limits: Budgets of one medium.
+
+    Example:
+        >>> MediaDoor().image(np.zeros((2, 3), np.uint8)).shape
+        (2, 3, 3)
+    """
+
+    root: Path | None = None
+    confined: bool = False
+    limits: MediaLimits = MediaLimits()
+
+    def image(self, cell: Any, *, min_side: int = 0) -> np.ndarray:
+        """Decode a picture.
+
+        Args:
+            cell: Path, bytes, PIL image, or array (H, W), (H, W, 1), (H, W, 3), (H, W, 4) of uint8 or floats 0 to 1.
+            min_side: Large JPEGs may be decoded smaller, which is several times as quick, as long as both sides keep
+                this many pixels; 0 decodes the whole.
+
+        Returns:
+            uint8 (H, W, 3), perhaps read-only. Turned as EXIF says; transparent parts on white; 16 bits scaled to 8.
+
+        Raises:
+            MediaError: The picture is refused or cannot be read.
+        """
+        max_pixels = self.limits.max_pixels
+        if isinstance(cell, np.ndarray):
+            return array_pixels(cell, max_pixels=max_pixels)
+        if isinstance(cell, Image.Image):
+            return picture_pixels(cell, max_pixels=max_pixels)
+        if isinstance(cell, str | Path):
+            data = read_medium(cell, **self._opening)
+            where = f"Read from '{shown_name(cell)}'"
+            return decode_image(data, max_pixels=max_pixels, min_side=min_side, where=where)
+        return decode_image(self._content(cell, "picture"), max_pixels=max_pixels, min_side=min_side)
+
+    def audio(self, cell: Any, rate_hz: int, *, max_s: float | None = None) -> np.ndarray:
+        """Decode a sound.
+
+        Args:
+            cell: Path, bytes, array (S,) or (S, channels) at `rate_hz`, or a tuple of such an array and its rate.
+            rate_hz: Rate of the result.
+            max_s: Decode no more than this many seconds; at most `limits.max_audio_s`, where every sound is cut.
+
+        Returns:
+            float32 (S,), the mean of the channels, finite, at least one sample.
+
+        Raises:
+            MediaError: The sound is refused or cannot be read.
+        """
+        limits = self.limits
+        longest = limits.max_audio_s if max_s is None else min(max_s, limits.max_audio_s)
+        samples, rate = _array_of(cell)
+        if samples is not None:
+            return array_sound(samples, rate or rate_hz, rate_hz=rate_hz, max_s=longest)
+        budget = {"rate_hz": rate_hz, "max_s": longest, "max_bytes": limits.max_audio_bytes}
+        if not isinstance(cell, str | Path):
+            data = self._content(cell, "sound")
+            return decode_audio(data, bytes(data[:_START]), **budget)
+        handle, _ = open_medium(cell, **self._opening)
+        try:
+            where = f"Read from '{shown_name(cell)}'"
+            return decode_audio(handle, _start_of(handle, where), **budget, where=where)
+        finally:
+            os.close(handle)
+
+    def audio_rate(self, cell: Any) -> int:
+        """Sampling rate of a sound in Hz, from its header alone; 0 for an array that comes without one.
+
+        Raises:
+            MediaError: The sound is refused or cannot be read.
+        """
+        samples, rate = _array_of(cell)
+        if samples is not None:
+            return rate
+        if not isinstance(cell, str | Path):
+            data = self._content(cell, "sound")
+            return sound_rate(data, bytes(data[:_START]))
+        handle, _ = open_medium(cell, **self._opening)
+        try:
+            where = f"Read from '{shown_name(cell)}'"
+            return sound_rate(handle, _start_of(handle, where), where=where)
+        finally:
+            os.close(handle)
+
+    def content_key(self, cell: Any) -> str:
+        """SHA-256 of a medium's content in hexadecimal digits: a file and its bytes have the same key.
+
+        Raises:
+            MediaError: The file is refused, or the cell is no medium.
+        """
+        if isinstance(cell, Image.Image):
+            return _array_key(self.image(cell))
+        samples, rate = _array_of(cell)
+        if samples is not None:
+            return _array_key(samples, rate)
+        if not isinstance(cell, str | Path):
+            return hashlib.sha256(self._content(cell, "medium")).hexdigest()
+        handle, size = open_medium(cell, **self._opening)
+        digest = hashlib.sha256()
+        try:
+            while size > 0 and (block := os.read(handle, min(size, _BLOCK))):
+                digest.update(block)
+                size -= len(block)
+        except OSError:
+            raise MediaError("The file cannot be read", where=f"Read from '{shown_name(cell)}'") from None
+        finally:
+            os.close(handle)
+        return digest.hexdigest()
+
+    @property
+    def _opening(self) -> dict[str, Any]:
+        return {"root": self.root, "confined": self.confined, "max_bytes": self.limits.max_file_bytes}
+
+    def _content(self, cell: Any, what: str) -> bytes | bytearray:
+        """The cell's bytes, within their budget."""
+        if not isinstance(cell, bytes | bytearray):
+            raise MediaError(
+                f"A {what} cannot be read from a cell of type {type(cell).__name__}",
+                fix="Give a path, the bytes of a file, or an array",
+            )
+        if not cell:
+            raise MediaError(f"The {what} is empty (0 bytes)")
+        if len(cell) > self.limits.max_file_bytes:
+            raise MediaError(
+                f"The {what} has {len(cell) / 2**20:.0f} MB, at most {self.limits.max_file_bytes / 2**20:.0f} MB are "
+                "read",
+                fix="Make it smaller",
+            )
+        return cell
+
+
+def _start_of(handle: int, where: str) -> bytes:
+    """The first bytes of an open file; the next read starts at the beginning again."""
+    try:
+        start = os.read(handle, _START)
+        os.lseek(handle, 0, os.SEEK_SET)
+    except OSError:
+        raise MediaError("The file cannot be read", where=where) from None
+    return start
+
+
+def _array_of(cell: Any) -> tuple[np.ndarray | None, int]:
+    """Array and rate of a cell that holds one; rate 0 where it comes without."""
+    if isinstance(cell, np.ndarray):
+        return cell, 0
+    if isinstance(cell, tuple) and len(cell) == 2 and isinstance(cell[0], np.ndarray):
+        try:
+            rate = int(cell[1])
+        except (TypeError, ValueError, OverflowError):
+            rate = -1
+        if rate < 1:
+            raise MediaError("A sound given as a tuple is (array, samples a second)", fix="Give a whole number as rate")
+        return cell[0], rate
+    return None, 0
+
+
+def _array_key(array: np.ndarray, rate: int = 0) -> str:
+    digest = hashlib.sha256(f"array {array.dtype.str} {array.shape} {rate}\n".encode())
+    digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()

@@ -1,0 +1,71 @@
+"""Label cells to numbers: exact class texts, tag sets, numbers; what is missing stays missing."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from omnifuse.data.categories import category_text
+from omnifuse.data.numbers import parse_numbers
+from omnifuse.schema import Target, TaskKind
+
+_TAG_MARKS = re.compile(r"[|;,]")
+
+
+def class_text(cell: Any) -> str | None:
+    """The class that a cell names: its exact text without outer blanks, None where missing.
+
+    Example:
+        >>> class_text(" 03"), class_text(3), class_text(None)
+        ('03', '3', None)
+    """
+    return None if cell is None else category_text(cell).strip()
+
+
+def tag_texts(cell: Any) -> tuple[str, ...] | None:
+    """The tags of a cell: a list, or a text separated by "|", ";" or ","; None where missing."""
+    if cell is None:
+        return None
+    parts = _TAG_MARKS.split(cell) if isinstance(cell, str) else list(cell)
+    return tuple(dict.fromkeys(text for text in (str(part).strip() for part in parts) if text))
+
+
+def encode_target(cells: list[Any], target: Target) -> np.ndarray:
+    """Encode label cells.
+
+    Args:
+        cells: R cells, None = missing.
+        target: What to encode for.
+
+    Returns:
+        Classification: int64 (R,), -1 = missing or a class that is not known. Tagging: float32 (R, C) of 0 and 1, a
+        NaN row = missing. Regression: float64 (R,), NaN = missing or not a number.
+    """
+    if target.kind is TaskKind.REGRESSION:
+        return parse_numbers(cells)
+    index = {name: number for number, name in enumerate(target.classes)}
+    if target.kind is TaskKind.TAGGING:
+        encoded = np.zeros((len(cells), len(index)), np.float32)
+        for row, cell in enumerate(cells):
+            tags = tag_texts(cell)
+            if tags is None:
+                encoded[row] = np.nan
+            else:
+                encoded[row, [index[tag] for tag in tags if tag in index]] = 1.0
+        return encoded
+    codes = (index.get(text, -1) if (text := class_text(cell)) is not None else -1 for cell in cells)
+    return np.fromiter(codes, dtype=np.int64, count=len(cells))
+
+
+def unknown_classes(cells: list[Any], target: Target) -> dict[str, int]:
+    """Class texts of the cells that the target does not know, with how often they occur."""
+    known = set(target.classes)
+    if target.kind is TaskKind.REGRESSION:
+        return {}
+    if target.kind is TaskKind.TAGGING:
+        return dict(Counter(tag for cell in cells for tag in tag_texts(cell) or () if tag not in known))
+    texts = (class_text(cell) for cell in cells)
+    return dict(Counter(text for text in texts if text is not None and text not in known))

@@ -1,0 +1,1 @@
+"""What leaves the training machine: the artefact folder and what reads it."""

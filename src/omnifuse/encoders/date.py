@@ -1,0 +1,55 @@
+"""Moments to one token. Shapes: P present rows, D width."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from omnifuse.layers import MLP
+from omnifuse.tokens import FieldBatch, Tokens
+
+_DAY = 86_400.0
+_YEAR_DAYS = 365.2425
+NUM_FEATURES = 14
+
+
+class DateEncoder(nn.Module):
+    """Hour, weekday, day of the year as circles, and the time elapsed since the middle of the training rows.
+
+    The elapsed time is held at the ends of the training span: a network does not know what lies beyond.
+
+    Args:
+        dim: D.
+        earliest: First training second (UTC).
+        latest: Last training second.
+        median: Middle training second.
+        dropout: Of the hidden layer.
+    """
+
+    def __init__(self, *, dim: int, earliest: int = 0, latest: int = 0, median: int = 0, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dim = dim
+        self.earliest, self.latest, self.median = earliest, latest, median
+        self.mlp = MLP(NUM_FEATURES, dim, dim, dropout=dropout)
+        self.linear = nn.Linear(NUM_FEATURES, dim)
+        self.norm = nn.LayerNorm(dim)
+
+    def features(self, seconds: Tensor) -> Tensor:
+        """(P,) int64 seconds to (P, 14) numbers between about -1 and 1."""
+        days = torch.div(seconds, 86_400, rounding_mode="floor")
+        hour = (seconds - days * 86_400).float() / _DAY
+        weekday = torch.remainder(days + 3, 7)
+        year = torch.remainder(days.double(), _YEAR_DAYS).float() / _YEAR_DAYS
+        span = max(self.latest - self.earliest, 1)
+        elapsed = (seconds.clamp(self.earliest, self.latest) - self.median).double() / span
+        circles = [(hour, 1), (hour, 2), (hour, 3), (weekday.float() / 7, 1), (year, 1), (year, 2)]
+        waves = [f(2 * math.pi * k * value) for value, k in circles for f in (torch.sin, torch.cos)]
+        return torch.stack([*waves, (weekday >= 5).float(), elapsed.float()], dim=1)
+
+    def forward(self, batch: FieldBatch) -> Tokens:
+        """seconds (P,) to (P, 1, D)."""
+        numbers = self.features(batch.values["seconds"].long())
+        tokens = self.norm(self.linear(numbers) + self.mlp(numbers)).unsqueeze(1)
+        return Tokens(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device))

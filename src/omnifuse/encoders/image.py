@@ -1,0 +1,151 @@
+"""Pictures to tokens. Shapes: P present rows, H W height and width, C channels, T tokens, D width."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from omnifuse.layers import ConvBlock, GatedBlock, TransformerBlock, sinusoids
+from omnifuse.tokens import FieldBatch, Tokens
+
+
+class PixelScale(nn.Module):
+    """uint8 pixels to channels of about mean 0 and deviation 1, by statistics of the training pictures."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.full((3,), 0.5))
+        self.register_buffer("scale", torch.full((3,), 0.25))
+
+    def initialise(self, pixels: Tensor) -> None:
+        """Measure (P, H, W, 3) training pixels."""
+        if pixels.shape[0]:
+            values = pixels.reshape(-1, 3).float() / 255
+            self.mean.copy_(values.mean(dim=0))
+            self.scale.copy_(values.std(dim=0).clamp(min=0.02))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(P, H, W, 3) uint8 to (P, 3, H, W) in channels-last memory."""
+        return ((pixels.float() / 255 - self.mean) / self.scale).permute(0, 3, 1, 2)
+
+
+def _stages(side: int, dim: int) -> list[tuple[int, int]]:
+    """(channels, stride) of the blocks after the stem: halve until about 7 places are left a side."""
+    stages = []
+    channels = max(dim // 4, 16)
+    while True:
+        stages.append((min(channels, dim), 1 if not stages else 2))
+        if stages[-1][1] == 2:
+            side = (side + 1) // 2
+        if side <= 8:
+            break
+        channels *= 2
+    return stages if stages[-1][0] == dim else [*stages, (dim, 1)]
+
+
+class ConvImageEncoder(nn.Module):
+    """A residual convolutional net; its last map becomes at most 16 tokens. The default below some 10,000 pictures.
+
+    Args:
+        dim: D, channels of the last block.
+        height: H of the pictures.
+        width: W of the pictures.
+        dropout: Of channels inside the blocks.
+
+    References: He et al. 2016, Deep Residual Learning, with layer norm over channels instead of batch norm.
+    """
+
+    def __init__(self, *, dim: int, height: int, width: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dim = dim
+        self.scale = PixelScale()
+        stem_stride = 1 if max(height, width) <= 40 else 2
+        stages = _stages(max(height, width) // stem_stride, dim)
+        self.stem = nn.Conv2d(3, stages[0][0], 3 if stem_stride == 1 else 5, stem_stride, 1 if stem_stride == 1 else 2)
+        blocks, channels = [], stages[0][0]
+        for wider, stride in stages:
+            blocks.append(ConvBlock(channels, wider, stride=(stride, stride), dropout=dropout))
+            channels = wider
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.LayerNorm(dim)
+
+    def initialise(self, batch: FieldBatch) -> None:
+        """Measure the pixels of training rows."""
+        self.scale.initialise(batch.values["pixels"])
+
+    def forward(self, batch: FieldBatch) -> Tokens:
+        """Pixels (P, H, W, 3) to (P, T, D), T <= 16."""
+        maps = F.relu(self.stem(self.scale(batch.values["pixels"])))
+        for block in self.blocks:
+            maps = block(maps)
+        if maps.shape[2] * maps.shape[3] > 16:
+            maps = F.adaptive_avg_pool2d(maps, (min(maps.shape[2], 4), min(maps.shape[3], 4)))
+        tokens = self.norm(maps.flatten(2).transpose(1, 2))
+        return Tokens(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device))
+
+
+class TransformerImageEncoder(nn.Module):
+    """A vision transformer behind a convolutional stem that makes patches of 4 x 4 or 8 x 8 pixels.
+
+    Args:
+        dim: D.
+        height: H of the pictures.
+        width: W of the pictures.
+        depth: Blocks.
+        num_heads: Heads of attention.
+        dropout: Of the blocks.
+        gated: Use `GatedBlock` instead of `TransformerBlock`.
+
+    References: Xiao et al. 2021, Early Convolutions Help Transformers See Better.
+    """
+
+    positions: Tensor
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        height: int,
+        width: int,
+        depth: int = 2,
+        num_heads: int = 4,
+        dropout: float = 0.0,
+        gated: bool = False,
+    ) -> None:
+        super().__init__()
+        self.dim = dim
+        self.scale = PixelScale()
+        halvings = 2 if max(height, width) <= 40 else 3
+        widths = [3, *[max(dim >> (halvings - step), 8) for step in range(1, halvings)], dim]
+        self.stem = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in zip(widths, widths[1:], strict=False))
+        rows, columns = -(-height // 2**halvings), -(-width // 2**halvings)
+        grid = torch.cat(
+            [
+                sinusoids(rows, dim // 2)[:, None].expand(rows, columns, dim // 2),
+                sinusoids(columns, dim - dim // 2)[None].expand(rows, columns, dim - dim // 2),
+            ],
+            dim=2,
+        )
+        self.register_buffer("positions", 0.1 * grid.reshape(rows * columns, dim), persistent=False)
+        block = GatedBlock if gated else TransformerBlock
+        self.blocks = nn.ModuleList(block(dim, num_heads, dropout=dropout) for _ in range(depth))
+        self.norm = nn.LayerNorm(dim)
+
+    def initialise(self, batch: FieldBatch) -> None:
+        """Measure the pixels of training rows."""
+        self.scale.initialise(batch.values["pixels"])
+
+    def forward(self, batch: FieldBatch) -> Tokens:
+        """Pixels (P, H, W, 3) to (P, T, D), a token a patch."""
+        maps = self.scale(batch.values["pixels"])
+        for number, layer in enumerate(self.stem):
+            maps = layer(maps if number == 0 else F.relu(maps))
+        tokens = maps.flatten(2).transpose(1, 2) + self.positions
+        mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        for block in self.blocks:
+            tokens = block(tokens, mask)
+        return Tokens(self.norm(tokens), mask)

@@ -1,0 +1,113 @@
+"""Texts to tokens. Shapes: P present rows, L ids of a row, T = L + 1 tokens, D width."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from omnifuse.layers import GatedBlock, TransformerBlock, sinusoids
+from omnifuse.tokens import FieldBatch, Tokens, pad_packed
+
+_MIXER = 1_000_003
+
+
+class NgramBag(nn.Module):
+    """One vector a text from its single ids and hashed neighbouring pairs, weighted as tf-idf weights words.
+
+    A linear model of n-grams is hard to beat on a few hundred texts; this gives it to the network as a token.
+
+    Args:
+        vocab_size: Number of ids.
+        dim: D.
+        num_buckets: Pairs are hashed into so many.
+
+    References: Joulin et al. 2017, Bag of Tricks (hashed bigrams); Sparck Jones 1972 (inverse document frequency).
+    """
+
+    inverse_frequency: Tensor
+
+    def __init__(self, *, vocab_size: int, dim: int, num_buckets: int = 8192) -> None:
+        super().__init__()
+        self.vocab_size, self.num_buckets = vocab_size, num_buckets
+        self.embeddings = nn.EmbeddingBag(vocab_size + num_buckets, dim, mode="sum")
+        nn.init.normal_(self.embeddings.weight, std=0.1)
+        self.register_buffer("inverse_frequency", torch.ones(vocab_size + num_buckets))
+
+    def grams(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Packed ids (N,) to gram indices and the row of each, ordered by row."""
+        rows = torch.repeat_interleave(torch.arange(lengths.shape[0], device=ids.device), lengths)
+        same = rows[1:] == rows[:-1]
+        pairs = (ids[:-1] * _MIXER + ids[1:]) % self.num_buckets + self.vocab_size
+        grams = torch.cat([ids, pairs[same]])
+        owners = torch.cat([rows, rows[1:][same]])
+        order = torch.argsort(owners, stable=True)
+        return grams[order], owners[order]
+
+    def initialise(self, ids: Tensor, lengths: Tensor) -> None:
+        """Count in how many of the training texts each gram occurs."""
+        grams, owners = self.grams(ids.long(), lengths)
+        seen = torch.unique(torch.stack([owners, grams]), dim=1)[1]
+        counts = torch.bincount(seen, minlength=self.inverse_frequency.shape[0]).float()
+        self.inverse_frequency.copy_(torch.log((1 + lengths.shape[0]) / (1 + counts)) + 1)
+
+    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """Packed ids (N,) and lengths (P,) to (P, D)."""
+        grams, owners = self.grams(ids.long(), lengths)
+        weights = self.inverse_frequency[grams]
+        norms = torch.zeros(lengths.shape[0], device=weights.device).index_add_(0, owners, weights**2).sqrt()
+        weights = weights / norms[owners].clamp(min=1e-6)
+        starts = torch.searchsorted(owners, torch.arange(lengths.shape[0], device=owners.device))
+        out: Tensor = self.embeddings(grams, starts, per_sample_weights=weights.to(self.embeddings.weight.dtype))
+        return out
+
+
+class TextEncoder(nn.Module):
+    """A transformer over token ids, beside a token of n-grams.
+
+    Args:
+        dim: D.
+        vocab_size: Number of ids.
+        depth: Blocks.
+        num_heads: Heads of attention.
+        dropout: Of embeddings and blocks.
+        gated: Use `GatedBlock` instead of `TransformerBlock`.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        vocab_size: int,
+        depth: int = 2,
+        num_heads: int = 4,
+        dropout: float = 0.0,
+        gated: bool = False,
+    ) -> None:
+        super().__init__()
+        self.dim = dim
+        self.embeddings = nn.Embedding(vocab_size, dim)
+        nn.init.normal_(self.embeddings.weight, std=0.1)
+        self.bag = NgramBag(vocab_size=vocab_size, dim=dim)
+        self.bag_norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+        block = GatedBlock if gated else TransformerBlock
+        self.blocks = nn.ModuleList(block(dim, num_heads, dropout=dropout) for _ in range(depth))
+        self.norm = nn.LayerNorm(dim)
+
+    def initialise(self, batch: FieldBatch) -> None:
+        """Count grams in training texts."""
+        self.bag.initialise(batch.values["ids"], batch.lengths)
+
+    def forward(self, batch: FieldBatch) -> Tokens:
+        """ids (sum L,) to (P, T, D); the first token holds the n-grams."""
+        packed = batch.values["ids"].long()
+        ids, mask = pad_packed(packed, batch.lengths)
+        if not ids.shape[0]:
+            return Tokens(self.embeddings.weight.new_zeros((0, 1, self.dim)), mask.new_zeros((0, 1)))
+        tokens = self.embeddings(ids) + 0.1 * sinusoids(ids.shape[1], self.dim).to(ids.device)
+        tokens = self.dropout(tokens)
+        for block in self.blocks:
+            tokens = block(tokens, mask)
+        bag = self.bag_norm(self.dropout(self.bag(packed, batch.lengths))).unsqueeze(1)
+        return Tokens(torch.cat([bag, self.norm(tokens).to(bag.dtype)], dim=1), F.pad(mask, (1, 0), value=True))

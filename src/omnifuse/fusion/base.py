@@ -1,0 +1,95 @@
+"""What every fusion shares: one vector and one presence flag a field, absent fields replaced by a learned vector.
+
+Shapes: B rows, T tokens, D width, M fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from omnifuse.errors import did_you_mean
+from omnifuse.tokens import Tokens
+
+
+class AbsentTokens(nn.Module):
+    """A learned vector for each field that a row lacks, so that widths never change.
+
+    Args:
+        fields: All fields in a fixed order.
+        dim: D.
+    """
+
+    def __init__(self, fields: Sequence[str], dim: int) -> None:
+        super().__init__()
+        if not fields:
+            raise ValueError("a fusion needs at least one field")
+        self.fields = tuple(fields)
+        self.vectors = nn.Parameter(torch.randn(len(self.fields), dim) * 0.02)
+
+    def check(self, tokens: dict[str, Tokens]) -> tuple[int, torch.device, torch.dtype]:
+        """Batch size, device and dtype of the tokens.
+
+        Raises:
+            ValueError: No field was handed in, an unknown one was, or their batch sizes differ.
+        """
+        if not tokens:
+            raise ValueError("no field was handed to the fusion")
+        for name in tokens:
+            if name not in self.fields:
+                raise ValueError(f"the fusion has no field '{name}': {did_you_mean(name, self.fields)}")
+        sizes = {name: item.values.shape[0] for name, item in tokens.items()}
+        if len(set(sizes.values())) > 1:
+            raise ValueError(f"fields have different numbers of rows: {sizes}")
+        first = next(iter(tokens.values())).values
+        return first.shape[0], first.device, first.dtype
+
+    def pooled(self, tokens: dict[str, Tokens]) -> tuple[Tensor, Tensor]:
+        """Mean of the real tokens of each field, the learned vector where there are none.
+
+        Args:
+            tokens: Any subset of the fields, in any order.
+
+        Returns:
+            (B, M, D) in the fixed order, and (B, M) bool, True = present.
+        """
+        num_rows, device, dtype = self.check(tokens)
+        vectors, present = [], []
+        for index, name in enumerate(self.fields):
+            absent = self.vectors[index].to(dtype).expand(num_rows, -1)
+            if name not in tokens:
+                vectors.append(absent)
+                present.append(torch.zeros(num_rows, dtype=torch.bool, device=device))
+                continue
+            item = tokens[name]
+            there = item.mask.any(dim=1)
+            vectors.append(torch.where(there.unsqueeze(1), masked_mean(item), absent))
+            present.append(there)
+        return torch.stack(vectors, dim=1), torch.stack(present, dim=1)
+
+    def joined(self, tokens: dict[str, Tokens]) -> tuple[Tensor, Tensor]:
+        """All tokens behind one another in the fixed order; an absent field gives its learned vector as one token.
+
+        Returns:
+            (B, T, D) and (B, T) bool. Each field takes its own tokens and one place for the learned vector.
+        """
+        num_rows, device, dtype = self.check(tokens)
+        values, masks = [], []
+        for index, name in enumerate(self.fields):
+            absent = self.vectors[index].to(dtype).expand(num_rows, 1, -1)
+            there = torch.zeros(num_rows, dtype=torch.bool, device=device)
+            if name in tokens:
+                there = tokens[name].mask.any(dim=1)
+                values.append(tokens[name].values)
+                masks.append(tokens[name].mask)
+            values.append(absent)
+            masks.append(~there.unsqueeze(1))
+        return torch.cat(values, dim=1), torch.cat(masks, dim=1)
+
+
+def masked_mean(item: Tokens) -> Tensor:
+    """(B, D) mean of the real tokens; zeros where a row has none."""
+    weights = item.mask.to(item.values.dtype).unsqueeze(-1)
+    return (item.values * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)

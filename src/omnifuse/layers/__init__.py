@@ -1,0 +1,22 @@
+"""Layers shared by encoders, fusions and heads."""
+
+from omnifuse.layers.attention import Attention, GatedBlock, TransformerBlock
+from omnifuse.layers.convolution import ChannelNorm, ConvBlock
+from omnifuse.layers.mlp import MLP
+from omnifuse.layers.pooling import POOLINGS, AttentionPool, MaxPool, MeanPool, WeightedPool
+from omnifuse.layers.positions import sinusoids
+
+__all__ = [
+    "MLP",
+    "POOLINGS",
+    "Attention",
+    "AttentionPool",
+    "ChannelNorm",
+    "ConvBlock",
+    "GatedBlock",
+    "MaxPool",
+    "MeanPool",
+    "TransformerBlock",
+    "WeightedPool",
+    "sinusoids",
+]

@@ -1,0 +1,95 @@
+"""Self-attention over masked tokens. Shapes: B rows, T tokens, D width, H heads, K head width."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from omnifuse.layers.mlp import MLP
+
+
+class Attention(nn.Module):
+    """Multi-head attention among the real tokens of a row.
+
+    Args:
+        dim: D, a multiple of `num_heads`.
+        num_heads: H.
+
+    References: Vaswani et al. 2017, Attention Is All You Need, equation 1.
+    """
+
+    def __init__(self, dim: int, num_heads: int = 4) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"dim {dim} is not a multiple of num_heads {num_heads}")
+        self.num_heads = num_heads
+        self.queries_keys_values = nn.Linear(dim, 3 * dim)
+        self.output = nn.Linear(dim, dim)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """Attend.
+
+        Args:
+            tokens: (B, T, D).
+            mask: (B, T) bool, True = real. A row without real tokens gives finite values that nobody reads.
+
+        Returns:
+            (B, T, D).
+        """
+        num_rows, num_tokens, dim = tokens.shape
+        # (B, T, 3D) -> three times (B, H, T, K)
+        packed = self.queries_keys_values(tokens).view(num_rows, num_tokens, 3, self.num_heads, dim // self.num_heads)
+        queries, keys, values = packed.permute(2, 0, 3, 1, 4).unbind(0)
+        empty = ~mask.any(dim=1, keepdim=True)
+        allowed = None if bool(mask.all()) else (mask | empty)[:, None, None, :]
+        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=allowed)
+        out: Tensor = self.output(mixed.transpose(1, 2).reshape(num_rows, num_tokens, dim))
+        return out
+
+
+class TransformerBlock(nn.Module):
+    """Attention and MLP, each behind a norm and added to its input.
+
+    Args:
+        dim: D.
+        num_heads: H.
+        dropout: Of both added parts.
+        expansion: Width of the MLP over D.
+    """
+
+    def __init__(self, dim: int, num_heads: int = 4, *, dropout: float = 0.0, expansion: float = 2.0) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(dim)
+        self.attention = Attention(dim, num_heads)
+        self.mlp_norm = nn.LayerNorm(dim)
+        self.mlp = MLP(dim, int(dim * expansion), dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, D) and (B, T) mask to (B, T, D)."""
+        tokens = tokens + self.dropout(self.attention(self.attention_norm(tokens), mask))
+        out: Tensor = tokens + self.dropout(self.mlp(self.mlp_norm(tokens)))
+        return out
+
+
+class GatedBlock(nn.Module):
+    """The gated block `E(x) * Attention(E(x))`: features scaled by what attention finds in their context.
+
+    Prefer it over `TransformerBlock` for very small data: it has no MLP of its own.
+
+    Args:
+        dim: D.
+        num_heads: H.
+        dropout: Of the product.
+    """
+
+    def __init__(self, dim: int, num_heads: int = 4, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.attention = Attention(dim, num_heads)
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+        """(B, T, D) and (B, T) mask to (B, T, D)."""
+        out: Tensor = self.norm(self.dropout(tokens * self.attention(tokens, mask)))
+        return out

@@ -1,0 +1,162 @@
+"""The model: encoders, projection to one width, fusion, tasks. Shapes: B rows, T tokens, D width, E members."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from omnifuse.tasks import TaskOutput
+from omnifuse.tokens import Batch, Fused, Tokens, scatter
+
+Change = Callable[[dict[str, Tokens]], dict[str, Tokens]]
+
+
+@dataclass(frozen=True)
+class ModelOutput:
+    """What a forward gives.
+
+    Attributes:
+        targets: Target to its outputs.
+        fused: The unified representation.
+        fields: Field to its tokens of the one width.
+        loss: Sum of the tasks' losses and the alignment, None without targets.
+        parts: Name to each part of the loss, for logs.
+    """
+
+    targets: dict[str, TaskOutput]
+    fused: Fused
+    fields: dict[str, Tokens]
+    loss: Tensor | None = None
+    parts: dict[str, Tensor] = field(default_factory=dict)
+
+
+class MultimodalModel(nn.Module):
+    """encoders -> projectors -> (shared trunk) -> fusion -> tasks.
+
+    Parts are passed in built.
+
+    Args:
+        encoders: Field to its encoder.
+        projectors: To the one width.
+        fusion: Tokens of any subset of the fields to one representation.
+        tasks: Target to its task.
+        trunk: Blocks that all fields share, or None.
+        alignment: Auxiliary loss between the fields' tokens, or None.
+        alignment_weight: Its weight.
+        modality_dropout: Chance of each field to be hidden from the fusion in training, row by row.
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        projectors: nn.Module,
+        fusion: nn.Module,
+        tasks: Mapping[str, nn.Module],
+        *,
+        trunk: nn.Module | None = None,
+        alignment: nn.Module | None = None,
+        alignment_weight: float = 0.0,
+        modality_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.fields, self.targets = tuple(encoders), tuple(tasks)
+        self.encoders = nn.ModuleList(encoders.values())
+        self.projectors, self.trunk, self.fusion = projectors, trunk, fusion
+        self.tasks = nn.ModuleList(tasks.values())
+        self.alignment, self.alignment_weight = alignment, alignment_weight
+        self.modality_dropout = modality_dropout
+
+    def initialise(self, batch: Batch) -> None:
+        """Let encoders measure statistics of training rows."""
+        for name, encoder in zip(self.fields, self.encoders, strict=True):
+            measure = getattr(encoder, "initialise", None)
+            if measure is not None and name in batch.fields and len(batch.fields[name].lengths):
+                measure(batch.fields[name])
+
+    def encode(self, batch: Batch) -> dict[str, Tokens]:
+        """Tokens (B, T, D) of each field in the batch; only rows that have the field are computed."""
+        tokens: dict[str, Tokens] = {}
+        for name, encoder in zip(self.fields, self.encoders, strict=True):
+            if name in batch.fields and len(batch.fields[name].lengths):
+                tokens[name] = encoder(batch.fields[name])
+        tokens = self.projectors(tokens)
+        if self.trunk is not None:
+            tokens = self.trunk(tokens)
+        return {name: scatter(item, batch.fields[name].present) for name, item in tokens.items()}
+
+    def read(
+        self,
+        tokens: dict[str, Tokens],
+        targets: Mapping[str, Tensor] | None = None,
+        weights: Tensor | None = None,
+        *,
+        num_rows: int | None = None,
+    ) -> ModelOutput:
+        """Fuse and answer.
+
+        Args:
+            tokens: Of any subset of the fields.
+            targets: Target to its values, or None.
+            weights: (B,) row weights.
+            num_rows: B; needed where `tokens` is empty.
+        """
+        fused = self.fusion(self._hide(tokens) if tokens else self._nothing(num_rows or 0))
+        outputs, parts = {}, {}
+        for name, task in zip(self.targets, self.tasks, strict=True):
+            target = targets.get(name) if targets is not None else None
+            outputs[name] = task(fused, tokens, target, weights)
+            if outputs[name].loss is not None:
+                parts[name] = outputs[name].loss
+        if parts and self.alignment is not None:
+            parts["alignment"] = self.alignment_weight * self.alignment(tokens)
+        loss = torch.stack(list(parts.values())).sum() if parts else None
+        return ModelOutput(outputs, fused, tokens, loss, parts)
+
+    def forward(self, batch: Batch, change: Change | None = None) -> ModelOutput:
+        """Encode, change the tokens (mixup) where asked, fuse, answer and measure the loss."""
+        tokens = self.encode(batch)
+        if change is not None:
+            tokens = change(tokens)
+        return self.read(tokens, {**batch.targets, **batch.mixed}, batch.weights, num_rows=batch.size)
+
+    def _nothing(self, num_rows: int) -> dict[str, Tokens]:
+        some = next(self.fusion.parameters())
+        empty = some.new_zeros((num_rows, 1, some.shape[-1]))
+        return {self.fields[0]: Tokens(empty, torch.zeros((num_rows, 1), dtype=torch.bool, device=some.device))}
+
+    def _hide(self, tokens: dict[str, Tokens]) -> dict[str, Tokens]:
+        """Modality dropout: hide fields of rows at random, never the last one of a row."""
+        if not self.training or self.modality_dropout <= 0 or len(tokens) < 2:
+            return tokens
+        present = torch.stack([item.present for item in tokens.values()], dim=1)
+        draws = torch.rand(present.shape, device=present.device)
+        kept = present & (draws >= self.modality_dropout)
+        # The field with the largest draw stays where all were hidden
+        rescue = torch.zeros_like(kept)
+        rescue[torch.arange(len(draws)), torch.where(present, draws, -1.0).argmax(dim=1)] = True
+        kept = torch.where(kept.any(dim=1, keepdim=True), kept, rescue & present)
+        return {
+            name: Tokens(item.values * kept[:, index, None, None], item.mask & kept[:, index, None])
+            for index, (name, item) in enumerate(tokens.items())
+        }
+
+
+class Ensemble(nn.Module):
+    """Members of one architecture, trained on different rows; their answers are averaged by the readout."""
+
+    def __init__(self, members: Sequence[MultimodalModel]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that the members read."""
+        names: tuple[str, ...] = self.members[0].fields  # type: ignore[assignment]
+        return names
+
+    def forward(self, batch: Batch) -> list[ModelOutput]:
+        """Each member's outputs."""
+        return [member(batch) for member in self.members]

@@ -1,0 +1,266 @@
+"""Presets own configuration: frozen dataclasses from which models are built. One dial: tiny, small, base, or auto."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from omnifuse.association import AlignmentLoss
+from omnifuse.encoders import DEFAULT_ENCODERS, EncoderOptions, Projectors, SharedTrunk, encoder_entry
+from omnifuse.errors import ArtefactError, InputError, did_you_mean
+from omnifuse.fusion import FUSIONS
+from omnifuse.layers import POOLINGS
+from omnifuse.model import MultimodalModel
+from omnifuse.schema import Modality, Schema
+from omnifuse.tasks import TASKS
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What is built.
+
+    Attributes:
+        dim: The one width D.
+        num_heads: Heads of attention.
+        encoder_depth: Blocks of transformer encoders.
+        fusion_depth: Blocks of the fusion.
+        dropout: Inside encoders and fusion.
+        head_dropout: Before the heads.
+        fusion: Name in `fusion.FUSIONS`.
+        encoders: Input to encoder name; others take their modality's default.
+        gated: Gated blocks `E(x) * Attention(E(x))` in encoders.
+        shared_trunk: Blocks that all fields share; 0 for none.
+        pooling: Name in `layers.POOLINGS` for the field heads.
+        modality_dropout: Chance of a field to be hidden in training.
+        auxiliary: Weight of the single-field heads.
+        alignment: Weight of the contrastive alignment between fields; 0 leaves it out.
+        label_smoothing: Share of the label spread over all classes.
+    """
+
+    dim: int = 64
+    num_heads: int = 4
+    encoder_depth: int = 2
+    fusion_depth: int = 1
+    dropout: float = 0.1
+    head_dropout: float = 0.1
+    fusion: str = "joint"
+    encoders: Mapping[str, str] = field(default_factory=dict)
+    gated: bool = False
+    shared_trunk: int = 0
+    pooling: str = "attention"
+    modality_dropout: float = 0.2
+    auxiliary: float = 0.5
+    alignment: float = 0.0
+    label_smoothing: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Refuse unknown names."""
+        for name, table in (("fusion", FUSIONS), ("pooling", POOLINGS)):
+            if getattr(self, name) not in table:
+                raise InputError(f"there is no {name} '{getattr(self, name)}'", fix=did_you_mean(getattr(self, name), table))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**asdict(self), "encoders": dict(self.encoders)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> ModelSpec:
+        """Inverse of `to_json`.
+
+        Raises:
+            ArtefactError: A key is unknown or a name is not in its table.
+        """
+        try:
+            return cls(**data)
+        except (TypeError, InputError) as error:
+            raise ArtefactError(f"the specification of the model cannot be read: {error}") from None
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """How it is trained.
+
+    Attributes:
+        epochs: Most passes over the training rows.
+        batch_size: Rows a step; 0 chooses by the number of rows.
+        learning_rate: Peak of the schedule.
+        weight_decay: Of AdamW, on matrices alone.
+        warm_up: Share of the steps with a rising rate.
+        clip: Largest norm of the gradient.
+        averaging: Share of the steps whose weights are averaged, weighted towards the end.
+        mixup: Parameter of the Beta distribution; 0 leaves mixup out.
+        augment: Strength of the augmentation; 0 leaves it out.
+        balance: Power of the inverse class frequency in the loss: 0 none, 1 balanced.
+    """
+
+    epochs: int = 60
+    batch_size: int = 0
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.05
+    warm_up: float = 0.1
+    clip: float = 1.0
+    averaging: float = 0.1
+    mixup: float = 0.0
+    augment: float = 1.0
+    balance: float = 0.5
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A model, its training, and the sizes of decoded media.
+
+    Attributes:
+        largest_image: Longest side of decoded pictures.
+        max_seconds: Longest part of a sound that is read.
+        max_tokens: Longest text.
+        vocab_size: Largest vocabulary.
+    """
+
+    name: str
+    model: ModelSpec
+    training: TrainingSpec
+    largest_image: int = 64
+    max_seconds: float = 10.0
+    max_tokens: int = 192
+    vocab_size: int = 4096
+
+    def input_options(self, schema: Schema) -> dict[str, dict[str, Any]]:
+        """Input to keyword arguments of its preprocessor's `fit`."""
+        by_modality: dict[Modality, dict[str, Any]] = {
+            Modality.IMAGE: {"largest": self.largest_image},
+            Modality.AUDIO: {"max_seconds": self.max_seconds},
+            Modality.TEXT: {"max_length": self.max_tokens, "vocab_size": self.vocab_size},
+        }
+        return {item.name: by_modality[item.modality] for item in schema.inputs if item.modality in by_modality}
+
+
+PRESETS: dict[str, Preset] = {
+    "tiny": Preset(
+        "tiny",
+        ModelSpec(dim=32, encoder_depth=1, num_heads=2),
+        TrainingSpec(epochs=30),
+        largest_image=32,
+        max_seconds=5.0,
+        max_tokens=96,
+        vocab_size=2048,
+    ),
+    "small": Preset("small", ModelSpec(dim=64), TrainingSpec(), largest_image=64),
+    "base": Preset(
+        "base",
+        ModelSpec(dim=192, num_heads=6, encoder_depth=4, fusion_depth=2),
+        TrainingSpec(epochs=60, learning_rate=1e-3),
+        largest_image=128,
+        max_seconds=20.0,
+        max_tokens=384,
+        vocab_size=16_384,
+    ),
+}
+
+
+def choose_preset(name: str, schema: Schema, num_rows: int) -> Preset:
+    """The preset of that name; "auto" looks at rows and modalities.
+
+    Raises:
+        InputError: There is no such preset.
+    """
+    if name in PRESETS:
+        return PRESETS[name]
+    if name != "auto":
+        raise InputError(f"there is no preset '{name}'", fix=did_you_mean(name, ["auto", *PRESETS]))
+    return automatic(schema, num_rows)
+
+
+def automatic(schema: Schema, num_rows: int) -> Preset:
+    """small, its passes and regularisation fitted to the rows: few rows are seen more often and held tighter."""
+    start = PRESETS["small"]
+    epochs = int(min(max(90_000 / max(num_rows, 1), 12), 60))
+    return replace(start, name="auto", training=replace(start.training, epochs=epochs))
+
+
+_TRUE = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def _converted(name: str, value: str, like: Any) -> Any:
+    try:
+        if isinstance(like, bool):
+            return _TRUE[value.lower()]
+        return type(like)(value)
+    except (KeyError, ValueError):
+        raise InputError(f"--set {name}={value}: not a {type(like).__name__}", fix=f"It is {like!r} by default") from None
+
+
+def with_settings(preset: Preset, settings: Mapping[str, str]) -> Preset:
+    """The preset with single settings changed, `{"dropout": "0.2"}`.
+
+    Raises:
+        InputError: A setting is unknown or its value has another type.
+    """
+    model_names = {item.name for item in fields(ModelSpec)} - {"encoders"}
+    training_names = {item.name for item in fields(TrainingSpec)}
+    preset_names = {item.name for item in fields(Preset)} - {"name", "model", "training"}
+    for name, value in settings.items():
+        if name in model_names:
+            changed = {name: _converted(name, value, getattr(preset.model, name))}
+            preset = replace(preset, model=replace(preset.model, **changed))
+        elif name in training_names:
+            changed = {name: _converted(name, value, getattr(preset.training, name))}
+            preset = replace(preset, training=replace(preset.training, **changed))
+        elif name in preset_names:
+            preset = replace(preset, **{name: _converted(name, value, getattr(preset, name))})
+        else:
+            known = sorted(model_names | training_names | preset_names)
+            raise InputError(f"there is no setting '{name}'", fix=did_you_mean(name, known))
+    return preset
+
+
+def build_from_spec(schema: Schema, preprocessors: Mapping[str, Any], spec: ModelSpec) -> MultimodalModel:
+    """Build one network for the inputs and targets of a schema.
+
+    Args:
+        schema: Inputs and targets.
+        preprocessors: Input to fitted preprocessor.
+        spec: What to build.
+
+    Raises:
+        InputError: An encoder's name is unknown or reads another modality.
+    """
+    options = EncoderOptions(spec.dim, spec.encoder_depth, spec.num_heads, spec.dropout, spec.gated)
+    encoders, modalities = {}, {}
+    for item in schema.inputs:
+        entry = encoder_entry(spec.encoders.get(item.name, DEFAULT_ENCODERS[item.modality]), item.modality)
+        encoders[item.name] = entry.build(preprocessors[item.name], options)
+        modalities[item.name] = item.modality.value
+    names = tuple(encoders)
+    widths = {name: int(getattr(encoder, "dim", spec.dim)) for name, encoder in encoders.items()}
+    trunk = None
+    if spec.shared_trunk:
+        trunk = SharedTrunk(spec.dim, depth=spec.shared_trunk, num_heads=spec.num_heads, dropout=spec.dropout)
+    tasks = {
+        target.name: TASKS[target.kind](
+            target,
+            spec.dim,
+            names,
+            dropout=spec.head_dropout,
+            pooling=spec.pooling,
+            auxiliary=spec.auxiliary,
+            label_smoothing=spec.label_smoothing,
+        )
+        for target in schema.targets
+    }
+    return MultimodalModel(
+        encoders,
+        Projectors(widths, modalities, spec.dim),
+        FUSIONS[spec.fusion](
+            spec.dim, names, num_heads=spec.num_heads, depth=spec.fusion_depth, dropout=spec.dropout
+        ),
+        tasks,
+        trunk=trunk,
+        alignment=AlignmentLoss(names, spec.dim) if spec.alignment and len(names) > 1 else None,
+        alignment_weight=spec.alignment,
+        modality_dropout=spec.modality_dropout,
+    )

@@ -1,0 +1,179 @@
+"""report.html: summary in words, scores, what each field gives, curves, confusion, reliability, worst mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from omnifuse.report import charts
+
+
+@dataclass(frozen=True)
+class Example:
+    """One mistake as it is shown: media as data URIs (see `report.media`), cells as text."""
+
+    row: str
+    answer: str
+    truth: str
+    confidence: str
+    pictures: tuple[str, ...] = ()
+    sounds: tuple[dict[str, Any], ...] = ()
+    cells: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class TargetData:
+    """What the page shows of one target.
+
+    Attributes:
+        name: Target column.
+        result: Its entry of the evaluation (`metrics`, `subsets`, `baselines`, `fusion`, `calibration`).
+        confusion: (C, C) counts, rows are the truth; None for regression.
+        classes: Names of its rows and columns.
+        reliability: (mean confidence, share correct, count) a bin.
+        examples: Worst mistakes.
+        seeds: Metric to (mean, sd, count) over seeds, where several were run.
+    """
+
+    name: str
+    result: dict[str, Any]
+    confusion: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
+    reliability: tuple[tuple[float, float, int], ...] = ()
+    examples: tuple[Example, ...] = ()
+    seeds: dict[str, tuple[float, float, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything on the page, as plain values."""
+
+    title: str
+    subtitle: str
+    summary: tuple[str, ...]
+    rows_words: str
+    targets: tuple[TargetData, ...]
+    curves: tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...] = ()
+    curves_words: str = "Training loss, running mean, one line a member."
+    fields: tuple[dict[str, Any], ...] = ()
+    dropped: dict[str, str] = field(default_factory=dict)
+    findings: tuple[dict[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+MAIN_METRIC = {"classification": "accuracy", "tagging": "f1_micro", "regression": "r2"}
+
+
+def main_metric(task: str, metrics: dict[str, Any]) -> str:
+    """The metric that bars are drawn of: the task's usual one, or the first there is."""
+    wanted = MAIN_METRIC.get(task, "")
+    return wanted if wanted in metrics else next(iter(metrics))
+
+
+def _interval(score: dict[str, Any]) -> str:
+    if score.get("low") is None:
+        return ""
+    return f"[{score['low']:.3f}, {score['high']:.3f}]"
+
+
+def _tiles(metrics: dict[str, Any]) -> list[dict[str, str]]:
+    return [
+        {"name": name.replace("_", " "), "value": f"{score['value']:.3f}", "interval": _interval(score)}
+        for name, score in metrics.items()
+        if score.get("value") is not None
+    ]
+
+
+def _bar(name: str, score: dict[str, Any] | float | None, *, strong: bool) -> tuple[str, float, float, float, bool] | None:
+    if score is None:
+        return None
+    if not isinstance(score, dict):
+        return (name, float(score), float(score), float(score), strong)
+    if score.get("value") is None:
+        return None
+    value = float(score["value"])
+    low, high = score.get("low"), score.get("high")
+    return (name, value, value if low is None else float(low), value if high is None else float(high), strong)
+
+
+def _bars(target: TargetData, metric: str) -> Any:
+    result = target.result
+    rows = [_bar("all fields", result["metrics"][metric], strong=True)]
+    others = [_bar(name, scores.get(metric), strong=False) for name, scores in result.get("baselines", {}).items()]
+    rows += sorted((row for row in others if row is not None), key=lambda row: -row[1])
+    return charts.bars([row for row in rows if row is not None], title=metric.replace("_", " "))
+
+
+def _subset_bars(target: TargetData, metric: str) -> Any:
+    rows = [_bar(name, scores.get(metric), strong="+" in name) for name, scores in target.result["subsets"].items()]
+    kept = [row for row in rows if row is not None]
+    return charts.bars(sorted(kept, key=lambda row: -row[1])[:16], title=metric) if len(kept) > 1 else ""
+
+
+def _verdict(fusion: dict[str, Any]) -> dict[str, str]:
+    verdict = str(fusion.get("verdict", ""))
+    kind = {"helped": "helped", "did not help": "not"}.get(verdict, "unsure")
+    p = fusion.get("p")
+    note = f"against the best single field, paired over rows, p = {p:.2g}." if p is not None else ""
+    return {"verdict": verdict, "verdict_class": kind, "verdict_note": note}
+
+
+def _target(target: TargetData) -> dict[str, Any]:
+    result = target.result
+    metric = main_metric(result["task"], result["metrics"])
+    seeds: dict[str, Any] = {}
+    if target.seeds:
+        listed = ", ".join(f"{name} {mean:.3f} \u00b1 {sd:.3f}" for name, (mean, sd, _) in target.seeds.items())
+        seeds = {"count": next(iter(target.seeds.values()))[2], "text": listed}
+    ece = result.get("calibration", {}).get("ece")
+    return {
+        "name": target.name,
+        "tiles": _tiles(result["metrics"]),
+        "interval_note": "",
+        "seeds": seeds,
+        **_verdict(result.get("fusion") or {}),
+        "bars": _bars(target, metric),
+        "bars_metric": metric.replace("_", " ").capitalize(),
+        "subset_bars": _subset_bars(target, metric),
+        "confusion": charts.confusion(target.confusion, target.classes) if target.confusion is not None else "",
+        "reliability": charts.reliability(target.reliability) if target.reliability else "",
+        "ece": "-" if ece is None else f"{ece:.3f}",
+        "examples": target.examples,
+    }
+
+
+def _smooth(values: Sequence[float], count: int = 120) -> tuple[list[float], list[float]]:
+    """At most `count` points of running means: (position, mean)."""
+    parts = np.array_split(np.asarray(values, float), min(count, max(len(values), 1)))
+    ends = np.cumsum([len(part) for part in parts])
+    return [float(end) for end in ends], [float(np.nanmean(part)) for part in parts if len(part)]
+
+
+def write_report(data: ReportData, path: Path) -> Path:
+    """Write the page; every text in it is escaped and nothing in it runs or loads from a network.
+
+    Args:
+        data: What to show.
+        path: Where; its folder is made.
+
+    Returns:
+        The path.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
+    curves = [(name, *_smooth(ys)) for name, _, ys in data.curves if ys]
+    page = template.render(
+        data=data,
+        targets=[_target(target) for target in data.targets],
+        curves=charts.lines(curves, title="learning curves", x_name="step", y_name="loss") if curves else "",
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    return path

@@ -1,0 +1,57 @@
+"""The one answer that command line, server, runtime and applications all speak."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TargetPrediction:
+    """The answer for one target.
+
+    Attributes:
+        value: Class text, list of tags or number; None where nothing could be answered.
+        confidence: Calibrated, 0 to 1; None for regression.
+        probabilities: Class text to calibrated probability (classification, tagging).
+        abstained: True where the confidence is below the abstention threshold.
+    """
+
+    value: Any
+    confidence: float | None = None
+    probabilities: dict[str, float] | None = None
+    abstained: bool = False
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one row; `error` is set only for a row with nothing readable or a broken record."""
+
+    row_id: str | int
+    targets: dict[str, TargetPrediction]
+    modalities_used: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    explanation: dict[str, Any] | None = None
+    model_id: str = ""
+    error: str | None = None
+    ids: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values, as the server and `--json` print them."""
+        targets: dict[str, Any] = {}
+        for name, answer in self.targets.items():
+            targets[name] = {"value": answer.value, "confidence": answer.confidence, "abstained": answer.abstained}
+            if answer.probabilities is not None:
+                targets[name]["probabilities"] = answer.probabilities
+        data: dict[str, Any] = {
+            "row_id": self.row_id,
+            "targets": targets,
+            "modalities_used": list(self.modalities_used),
+            "warnings": list(self.warnings),
+            "model_id": self.model_id,
+        }
+        if self.explanation is not None:
+            data["explanation"] = self.explanation
+        if self.error is not None:
+            data["error"] = self.error
+        return data

@@ -1,0 +1,64 @@
+"""One number a row, standardised by the training rows. Shapes: B rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from omnifuse.schema import Target, TaskKind
+from omnifuse.tasks.heads import Heads, TaskOutput, weighted_mean, with_auxiliary
+from omnifuse.tokens import Fused, Tokens
+
+
+class RegressionTask(nn.Module):
+    """Huber loss on the standardised number: squared within 2 deviations, so that single wild labels weigh less.
+
+    Args:
+        target: Its name.
+        dim: D.
+        fields: Fields in a fixed order.
+        dropout: Of the heads.
+        pooling: Of the field heads.
+        auxiliary: Weight of the field heads' mean loss.
+        label_smoothing: Not used; the same arguments as every task.
+    """
+
+    kind = TaskKind.REGRESSION
+    num_outputs = 1
+
+    def __init__(
+        self,
+        target: Target,
+        dim: int,
+        fields: Sequence[str],
+        *,
+        dropout: float = 0.0,
+        pooling: str = "attention",
+        auxiliary: float = 0.5,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.name, self.auxiliary = target.name, auxiliary
+        self.heads = Heads(dim, 1, fields, dropout=dropout, pooling=pooling)
+
+    def forward(
+        self, fused: Fused, tokens: Mapping[str, Tokens], target: Tensor | None = None, weights: Tensor | None = None
+    ) -> TaskOutput:
+        """Values (B, 1), and the loss where a target (B,) is given; NaN is missing."""
+        values, answers, present = self.heads(fused, tokens)
+        if target is None:
+            return TaskOutput(values, answers, present)
+        known = ~target.isnan()
+        row_weights = known.to(torch.float32) if weights is None else known * weights
+        truth = torch.nan_to_num(target).to(torch.float32)
+        fused_loss = self._loss(values, truth, row_weights)
+        parts = [self._loss(answers[name], truth, row_weights * present[name]) for name in answers]
+        return TaskOutput(values, answers, present, with_auxiliary(fused_loss, parts, self.auxiliary), fused_loss)
+
+    @staticmethod
+    def _loss(values: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
+        losses = F.huber_loss(values.float().squeeze(1), truth, reduction="none", delta=2.0)
+        return weighted_mean(losses, weights)

@@ -1,0 +1,129 @@
+"""What flows between the parts: FieldBatch and Batch into encoders, Tokens into fusion, Fused into tasks.
+
+Shape alphabet used in every model file: B batch rows, P present rows of a field, T tokens, D model width, H heads,
+K head width, C channels or classes, F frames, M modalities (fields).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class FieldBatch:
+    """One field of a batch: the P present rows alone, packed.
+
+    Attributes:
+        values: Array name to tensor; each row's array concatenated along axis 0. Every array has a leading length
+            axis: text ids (L,), image pixels (1, H, W, 3), audio log_mel (F, bins), table numbers (1, N) and
+            categories (1, K) and missing (1, N + K), date seconds (1,). P = 0 is legal.
+        lengths: (P,) int64, the leading length of each present row (the same for all arrays of the field).
+        present: (B,) bool, True where the row has this field.
+    """
+
+    values: dict[str, Tensor]
+    lengths: Tensor
+    present: Tensor
+
+    def to(self, device: torch.device | str) -> FieldBatch:
+        """The same batch on another device."""
+        moved = {name: value.to(device, non_blocking=True) for name, value in self.values.items()}
+        return FieldBatch(moved, self.lengths.to(device), self.present.to(device))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of B rows.
+
+    Attributes:
+        fields: Input name to FieldBatch, any subset of the model's inputs.
+        targets: Target name to tensor. Classification: int64 (B,), -1 = missing. Tagging: float (B, C), NaN = missing
+            row. Regression: float (B,), NaN = missing, in standardised units.
+        weights: (B,) float row weights.
+        rows: (B,) int64 row numbers of the table.
+        mixed: For mixup, target name to soft target (B, C); empty otherwise.
+    """
+
+    fields: dict[str, FieldBatch]
+    targets: dict[str, Tensor]
+    weights: Tensor
+    rows: Tensor
+    mixed: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """B, the number of rows."""
+        return int(self.rows.shape[0])
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        return Batch(
+            {name: value.to(device) for name, value in self.fields.items()},
+            {name: value.to(device) for name, value in self.targets.items()},
+            self.weights.to(device),
+            self.rows.to(device),
+            {name: value.to(device) for name, value in self.mixed.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens of one field for all rows: values (B, T, D), mask (B, T) bool where True = a real token."""
+
+    values: Tensor
+    mask: Tensor
+
+    @property
+    def present(self) -> Tensor:
+        """(B,) bool: rows with at least one real token."""
+        return self.mask.any(dim=1)
+
+
+@dataclass(frozen=True)
+class Fused:
+    """What a fusion gives: tokens (B, T, D), mask (B, T), and pooled (B, D), the unified representation."""
+
+    tokens: Tensor
+    mask: Tensor
+    pooled: Tensor
+
+
+def scatter(tokens: Tokens, present: Tensor) -> Tokens:
+    """Put the tokens of P present rows back among B rows.
+
+    Args:
+        tokens: values (P, T, D), mask (P, T).
+        present: (B,) bool with P True entries.
+
+    Returns:
+        values (B, T, D), zero where absent; mask (B, T), all False where absent.
+    """
+    if bool(present.all()):
+        return tokens
+    num_rows = present.shape[0]
+    values = tokens.values.new_zeros((num_rows, *tokens.values.shape[1:]))
+    mask = tokens.mask.new_zeros((num_rows, tokens.mask.shape[1]))
+    values[present] = tokens.values
+    mask[present] = tokens.mask
+    return Tokens(values, mask)
+
+
+def pad_packed(values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Unpack rows concatenated along axis 0 into a padded tensor.
+
+    Args:
+        values: (sum of lengths, ...).
+        lengths: (P,) int64.
+
+    Returns:
+        (P, T, ...) zero-padded values with T = max length, and (P, T) bool mask, True = real.
+    """
+    num_rows = int(lengths.shape[0])
+    longest = int(lengths.max()) if num_rows else 0
+    mask = torch.arange(longest, device=values.device)[None, :] < lengths[:, None]
+    padded = values.new_zeros((num_rows, longest, *values.shape[1:]))
+    padded[mask] = values
+    return padded, mask

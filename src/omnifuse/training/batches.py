@@ -1,0 +1,156 @@
+"""Packed rows to batches: shuffled, bucketed by length, augmented, prepared while the processor trains."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from omnifuse.data.pack import Pack, PackedRows
+from omnifuse.tokens import Batch, FieldBatch
+
+Change = Callable[[str, PackedRows, np.random.Generator], PackedRows]
+_BUCKETS = 8
+_AHEAD = 2
+
+
+def field_batch(packed: PackedRows) -> FieldBatch:
+    """Packed numpy rows as tensors."""
+    values = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in packed.values.items()}
+    return FieldBatch(values, torch.from_numpy(packed.lengths.astype(np.int64)), torch.from_numpy(packed.present))
+
+
+def make_batch(
+    packs: Mapping[str, Pack],
+    rows: np.ndarray,
+    *,
+    targets: Mapping[str, Tensor] | None = None,
+    change: Change | None = None,
+    draw: np.random.Generator | None = None,
+) -> Batch:
+    """Rows of a table as one batch.
+
+    Args:
+        packs: Input to decoded arrays of all rows.
+        rows: (B,) row numbers.
+        targets: Target to encoded values of all rows.
+        change: Augmentation of one input's rows.
+        draw: Its randomness.
+    """
+    fields = {}
+    for name, pack in packs.items():
+        packed = pack.take(rows)
+        if change is not None and draw is not None and len(packed.lengths):
+            packed = change(name, packed, draw)
+        fields[name] = field_batch(packed)
+    index = torch.from_numpy(np.asarray(rows, dtype=np.int64))
+    chosen = {name: values[index] for name, values in (targets or {}).items()}
+    return Batch(fields, chosen, torch.ones(len(rows)), index)
+
+
+@dataclass
+class BatchSource:
+    """The training rows of one network, epoch by epoch.
+
+    The order and the augmentation of batch `i` of epoch `e` depend on (seed, e, i) alone, so training can go on at
+    any step as if it had never stopped.
+
+    Attributes:
+        packs: Input to decoded arrays.
+        targets: Target to encoded values of all rows of the table.
+        rows: Rows to learn from.
+        batch_size: Most rows a batch.
+        seed: Of order and augmentation.
+        change: Augmentation, or None.
+        waited: Seconds that training waited for batches so far.
+    """
+
+    packs: Mapping[str, Pack]
+    targets: Mapping[str, Tensor]
+    rows: np.ndarray
+    batch_size: int
+    seed: int
+    change: Change | None = None
+    waited: float = field(default=0.0, init=False)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches an epoch."""
+        return max(1, -(-len(self.rows) // self.batch_size))
+
+    def _lengths(self) -> np.ndarray | None:
+        """Length of each training row where lengths differ, to put like rows together."""
+        total = np.zeros(len(self.rows))
+        for pack in self.packs.values():
+            lengths = pack.lengths[self.rows]
+            if lengths.max(initial=0) > 1:
+                total += lengths / lengths.max()
+        return total if total.size and total.std() > 0.02 else None
+
+    def order(self, epoch: int) -> list[np.ndarray]:
+        """The rows of each batch of an epoch: random, but rows of like length within a neighbourhood together."""
+        draw = np.random.default_rng([self.seed, epoch, 7])
+        shuffled = draw.permutation(self.rows)
+        count = self.steps_per_epoch
+        lengths = self._lengths()
+        if lengths is not None and count > 1:
+            by_row = dict(zip(self.rows.tolist(), lengths.tolist(), strict=True))
+            parts = np.array_split(shuffled, max(1, count // _BUCKETS))
+            sorted_parts = [part[np.argsort([by_row[row] for row in part.tolist()], kind="stable")] for part in parts]
+            batches = np.array_split(np.concatenate(sorted_parts), count)
+            return [batches[index] for index in draw.permutation(count)]
+        return np.array_split(shuffled, count)
+
+    def _make(self, epoch: int, index: int, rows: np.ndarray) -> Batch:
+        draw = np.random.default_rng([self.seed, epoch, index])
+        return make_batch(self.packs, rows, targets=self.targets, change=self.change, draw=draw)
+
+    def steps(self, start: int, stop: int) -> Iterator[Batch]:
+        """Batches of the steps start to stop, made ahead by a thread.
+
+        Args:
+            start: First step.
+            stop: One behind the last.
+        """
+        ready: queue.Queue[Batch | BaseException] = queue.Queue(maxsize=_AHEAD)
+        ended = threading.Event()
+
+        def work() -> None:
+            try:
+                epoch, batches = -1, []
+                for step in range(start, stop):
+                    if step // self.steps_per_epoch != epoch:
+                        epoch = step // self.steps_per_epoch
+                        batches = self.order(epoch)
+                    index = step % self.steps_per_epoch
+                    batch = self._make(epoch, index, batches[index])
+                    while not ended.is_set():
+                        try:
+                            ready.put(batch, timeout=0.2)
+                            break
+                        except queue.Full:
+                            continue
+                    if ended.is_set():
+                        return
+            except BaseException as error:
+                ready.put(error)
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        try:
+            for _ in range(start, stop):
+                began = time.perf_counter()
+                item = ready.get()
+                self.waited += time.perf_counter() - began
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            ended.set()
+            thread.join()

@@ -1,0 +1,112 @@
+"""Running networks over packed rows: raw outputs, complete and for any subset of fields, encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from omnifuse.data.pack import Pack
+from omnifuse.model import Ensemble, ModelOutput, MultimodalModel
+from omnifuse.readout.raw import RawOutputs, concatenate
+from omnifuse.tokens import Batch, Tokens
+from omnifuse.training.batches import make_batch
+
+Subset = tuple[str, ...]
+
+
+def _field_mean(item: Tokens) -> torch.Tensor:
+    """(B, D) mean of the real tokens, NaN where a row lacks the field."""
+    weights = item.mask.to(item.values.dtype).unsqueeze(-1)
+    mean = (item.values * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+    return torch.where(item.present.unsqueeze(1), mean, torch.nan)
+
+
+def _stack(parts: Sequence[torch.Tensor]) -> np.ndarray:
+    return np.stack([part.float().cpu().numpy() for part in parts])
+
+
+def _gather(outputs: Sequence[ModelOutput], batch: Batch, subset: Subset, *, vectors: bool) -> RawOutputs:
+    """Outputs of all members for one batch as arrays."""
+    first = outputs[0]
+    present = {
+        name: part.present.cpu().numpy() if name in subset else np.zeros(batch.size, bool)
+        for name, part in batch.fields.items()
+    }
+    fused = {t: _stack([output.targets[t].fused for output in outputs]) for t in first.targets}
+    fields: dict[str, dict[str, np.ndarray]] = {}
+    for t, part in first.targets.items():
+        fields[t] = {}
+        for name in batch.fields:
+            shape = fused[t].shape
+            answers = np.full(shape, np.nan, np.float32)
+            if name in part.fields:
+                answers = _stack([output.targets[t].fields[name] for output in outputs])
+                answers[:, ~present[name]] = np.nan
+            fields[t][name] = answers
+    if not vectors:
+        return RawOutputs(fused, fields, present)
+    pooled = np.concatenate([output.fused.pooled.float().cpu().numpy() for output in outputs], axis=1)
+    width = pooled.shape[1]
+    field_pooled = {
+        name: np.concatenate([_field_mean(output.fields[name]).float().cpu().numpy() for output in outputs], axis=1)
+        if name in first.fields
+        else np.full((batch.size, width), np.nan, np.float32)
+        for name in batch.fields
+    }
+    return RawOutputs(fused, fields, present, pooled, field_pooled)
+
+
+@torch.inference_mode()
+def run_subsets(
+    members: Sequence[MultimodalModel],
+    packs: Mapping[str, Pack],
+    rows: np.ndarray,
+    subsets: Sequence[Subset],
+    *,
+    batch_size: int = 256,
+    vectors: bool = False,
+) -> dict[Subset, RawOutputs]:
+    """Raw outputs of rows for several subsets of fields; each field is encoded once.
+
+    Args:
+        members: Networks of one architecture, in eval mode.
+        packs: Input to decoded arrays; inputs that the networks do not read are ignored.
+        rows: Rows to answer.
+        subsets: Names of the fields that stay; the others are hidden.
+        batch_size: Rows at a time.
+        vectors: Whether to give the representations too.
+
+    Returns:
+        Subset to raw outputs in the order of `rows`.
+    """
+    names = members[0].fields
+    used = {name: packs[name] for name in names}
+    device = next(members[0].parameters()).device
+    parts: dict[Subset, list[RawOutputs]] = {tuple(subset): [] for subset in subsets}
+    for start in range(0, max(len(rows), 1), batch_size):
+        batch = make_batch(used, rows[start : start + batch_size]).to(device)
+        encoded = [member.encode(batch) for member in members]
+        for subset in parts:
+            outputs = [
+                member.read({name: item for name, item in tokens.items() if name in subset}, num_rows=batch.size)
+                for member, tokens in zip(members, encoded, strict=True)
+            ]
+            parts[subset].append(_gather(outputs, batch, subset, vectors=vectors))
+    return {subset: concatenate(found) for subset, found in parts.items()}
+
+
+def run_model(
+    network: Ensemble,
+    packs: Mapping[str, Pack],
+    rows: np.ndarray,
+    *,
+    batch_size: int = 256,
+    without: frozenset[str] = frozenset(),
+    vectors: bool = False,
+) -> RawOutputs:
+    """Raw outputs of all members for rows, some fields hidden; arguments as `run_subsets`."""
+    members: list[MultimodalModel] = list(network.members)  # type: ignore[arg-type]
+    subset = tuple(name for name in network.fields if name not in without)
+    return run_subsets(members, packs, rows, [subset], batch_size=batch_size, vectors=vectors)[subset]
