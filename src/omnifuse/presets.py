@@ -58,7 +58,9 @@ class ModelSpec:
         """Refuse unknown names."""
         for name, table in (("fusion", FUSIONS), ("pooling", POOLINGS)):
             if getattr(self, name) not in table:
-                raise InputError(f"there is no {name} '{getattr(self, name)}'", fix=did_you_mean(getattr(self, name), table))
+                raise InputError(
+                    f"there is no {name} '{getattr(self, name)}'", fix=did_you_mean(getattr(self, name), table)
+                )
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -191,7 +193,9 @@ def _converted(name: str, value: str, like: Any) -> Any:
             return _TRUE[value.lower()]
         return type(like)(value)
     except (KeyError, ValueError):
-        raise InputError(f"--set {name}={value}: not a {type(like).__name__}", fix=f"It is {like!r} by default") from None
+        raise InputError(
+            f"--set {name}={value}: not a {type(like).__name__}", fix=f"It is {like!r} by default"
+        ) from None
 
 
 def with_settings(preset: Preset, settings: Mapping[str, str]) -> Preset:
@@ -255,9 +259,7 @@ def build_from_spec(schema: Schema, preprocessors: Mapping[str, Any], spec: Mode
     return MultimodalModel(
         encoders,
         Projectors(widths, modalities, spec.dim),
-        FUSIONS[spec.fusion](
-            spec.dim, names, num_heads=spec.num_heads, depth=spec.fusion_depth, dropout=spec.dropout
-        ),
+        FUSIONS[spec.fusion](spec.dim, names, num_heads=spec.num_heads, depth=spec.fusion_depth, dropout=spec.dropout),
         tasks,
         trunk=trunk,
         alignment=AlignmentLoss(names, spec.dim) if spec.alignment and len(names) > 1 else None,

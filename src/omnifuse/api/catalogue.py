@@ -19,7 +19,7 @@ def catalogue() -> dict[str, dict[str, str]]:
     """Kind of part to name to description."""
     encoders = {**ENCODERS, **installed_encoders()}
     presets = {
-        name: f"width {item.model.dim}, encoder blocks {item.model.encoder_depth}, pictures up to {item.largest_image} px"
+        name: f"width {item.model.dim}, {item.model.encoder_depth} encoder blocks, pictures to {item.largest_image} px"
         for name, item in PRESETS.items()
     }
     return {

@@ -109,8 +109,8 @@ def compare(
         for name, network in networks.items():
             scores, readouts = single_scores(prepared, partition, name, network)
             found.networks[name] = (network, readouts)
-            for target, values in scores.items():
-                found.singles.setdefault(target, {})[name] = values
+            for asked, values in scores.items():
+                found.singles.setdefault(asked, {})[name] = values
     listen("stage", {"text": "fitting simple models"})
     limit = 60.0 if seconds is None else max(seconds * SIMPLE_SHARE, 5.0)
     started = time.monotonic()

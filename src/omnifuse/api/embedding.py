@@ -52,7 +52,9 @@ def write_embeddings(
             widths = {name: value.shape[1] for name, value in vectors.items()}
             ids = [name for name in model.schema.ids if name in chunk.columns]
             columns: dict[str, Any] = {
-                name: pyarrow.array([None if cell is None else str(cell) for cell in chunk.cells(name)], pyarrow.string())
+                name: pyarrow.array(
+                    [None if cell is None else str(cell) for cell in chunk.cells(name)], pyarrow.string()
+                )
                 for name in ids
             } or {"row": pyarrow.array(np.arange(start, start + chunk.num_rows))}
             columns |= {name: _column(value) for name, value in vectors.items()}

@@ -203,7 +203,7 @@ class _Fit:
         target = prepared.schema.targets[0]
         encoded = prepared.targets[target.name]
         labels = encoded if target.kind is TaskKind.CLASSIFICATION else None
-        found = partition(
+        return partition(
             prepared.rows,
             labels=labels,
             groups=prepared.groups,
@@ -211,7 +211,6 @@ class _Fit:
             num_members=3,
             seed=self.options.seed,
         )
-        return found
 
     def _train(
         self, prepared: Prepared, partition: Partition, preset: Preset, seed: int, seconds: float | None
@@ -219,9 +218,7 @@ class _Fit:
         from omnifuse.api.comparison import compare, no_comparison
         from omnifuse.api.members import Budget, Task, train_members
 
-        task = Task(
-            f"seed{seed}", preset.model, preset.training, prepared.schema, self.options.out, seed
-        )
+        task = Task(f"seed{seed}", preset.model, preset.training, prepared.schema, self.options.out, seed)
         self.listen("stage", {"text": f"training {len(partition.members)} networks: {partition.words}"})
         budget = Budget(seconds, len(partition.members))
         network = train_members(prepared, partition, task, options=self.options, budget=budget, listen=self.listen)
@@ -301,9 +298,7 @@ class _Fit:
             )
         return Scored(prepared.table, rows, truths, complete, partition.words), results
 
-    def _score_valid(
-        self, model: Model, comparison: Comparison, prepared: Prepared
-    ) -> tuple[Scored, dict[str, Any]]:
+    def _score_valid(self, model: Model, comparison: Comparison, prepared: Prepared) -> tuple[Scored, dict[str, Any]]:
         """Score the rows of the table that the user gave for it."""
         from omnifuse.api.comparison import as_models
         from omnifuse.api.reporting import Scored
@@ -356,9 +351,7 @@ class _Fit:
         save_singles(as_models(trained.comparison, prepared), out)
         model.folder = out
 
-    def _report(
-        self, first: _Trained, seeds: dict[str, Any], prepared: Prepared, partition: Partition
-    ) -> None:
+    def _report(self, first: _Trained, seeds: dict[str, Any], prepared: Prepared, partition: Partition) -> None:
         from omnifuse.api.reporting import write_fit_report
 
         facts, cost = first.model.manifest["fit"], first.model.manifest["metrics"]["cost"]

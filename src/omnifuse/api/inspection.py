@@ -40,7 +40,9 @@ def inspect(
     """
     opened = open_table(table, media_root=media_root)
     other = open_table(test, media_root=media_root) if test is not None else None
-    schema = infer_schema(opened, as_tuple(label), fields=fields or {}, tasks={}, drop=tuple(drop), group=group, time=None)
+    schema = infer_schema(
+        opened, as_tuple(label), fields=fields or {}, tasks={}, drop=tuple(drop), group=group, time=None
+    )
     findings = find(opened, schema, test=other, door=MediaDoor(root=opened.root))
     order = {"error": 0, "warning": 1, "info": 2}
     return schema, sorted(findings, key=lambda item: order.get(item.severity, 3))

@@ -157,7 +157,9 @@ def _balance(model: MultimodalModel, prepared: Prepared, rows: np.ndarray, power
         task.class_weights.copy_(torch.from_numpy(weights.astype(np.float32)))
 
 
-def _judge(prepared: Prepared, schema: Schema, stop: np.ndarray, train: np.ndarray) -> Callable[[MultimodalModel], float] | None:
+def _judge(
+    prepared: Prepared, schema: Schema, stop: np.ndarray, train: np.ndarray
+) -> Callable[[MultimodalModel], float] | None:
     """Minus the loss on the stopping rows, None where there are none."""
     if not len(stop):
         return None
@@ -179,6 +181,13 @@ def _judge(prepared: Prepared, schema: Schema, stop: np.ndarray, train: np.ndarr
     return judge
 
 
+def _augmenter(prepared: Prepared, task: Task) -> Augmenter | None:
+    if task.training.augment <= 0:
+        return None
+    modalities = {item.name: item.modality for item in task.schema.inputs}
+    return Augmenter.default(modalities, task.training.augment, preprocessors=prepared.preprocessors)
+
+
 def _train_member(
     prepared: Prepared,
     rows: MemberRows,
@@ -198,8 +207,7 @@ def _train_member(
     measured = np.random.default_rng(seed).permutation(rows.train)[:MEASURED_ROWS]
     model.initialise(make_batch(packs, measured))
     _balance(model, prepared, rows.train, task.training.balance)
-    modalities = {item.name: item.modality for item in task.schema.inputs}
-    change = Augmenter.default(modalities, strength=task.training.augment) if task.training.augment > 0 else None
+    change = _augmenter(prepared, task)
     source = BatchSource(
         packs,
         training_targets(prepared, task.schema, rows.train),
@@ -251,5 +259,7 @@ def answers_of_members(
         places.append(own)
         for subset, raw in run_subsets([member], prepared.packs, own, subsets).items():
             found[subset].append(raw)
-    order = np.argsort(np.concatenate(places), kind="stable")[np.argsort(np.argsort(rows, kind="stable"), kind="stable")]
+    order = np.argsort(np.concatenate(places), kind="stable")[
+        np.argsort(np.argsort(rows, kind="stable"), kind="stable")
+    ]
     return {subset: concatenate(parts).rows(order) for subset, parts in found.items()}

@@ -182,7 +182,7 @@ class Model:
             media_root: As for `predict`.
 
         Returns:
-            `embedding` (R, E * D), fused; and `embedding_<field>` (R, E * D) for each field, NaN where the row lacks it.
+            `embedding` (R, E * D), fused; and `embedding_<field>` (R, E * D) of each field, NaN where absent.
         """
         table = source if isinstance(source, Table) else open_table(source, media_root=media_root)
         parts: dict[str, list[np.ndarray]] = {}

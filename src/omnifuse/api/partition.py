@@ -81,7 +81,12 @@ def partition(
     report = make_holdout(len(rows), labels=label, groups=group, times=time, share=0.15, seed=seed)
     rest = np.flatnonzero(~report)
     held = make_holdout(
-        len(rest), labels=_pick(label, rest), groups=_pick(group, rest), times=_pick(time, rest), share=0.15, seed=seed + 1
+        len(rest),
+        labels=_pick(label, rest),
+        groups=_pick(group, rest),
+        times=_pick(time, rest),
+        share=0.15,
+        seed=seed + 1,
     )
     train, held_rows = rest[~held], rest[held]
     half = np.random.default_rng(seed).permutation(len(held_rows))

@@ -103,7 +103,9 @@ def _time_ranks(table: Table, column: str | None) -> np.ndarray | None:
     return np.asarray([float(parse(cell)["seconds"][0]) for cell in cells])
 
 
-def learnable_rows(packs: dict[str, Pack], targets: dict[str, np.ndarray], schema: Schema) -> tuple[np.ndarray, list[str]]:
+def learnable_rows(
+    packs: dict[str, Pack], targets: dict[str, np.ndarray], schema: Schema
+) -> tuple[np.ndarray, list[str]]:
     """Rows with something readable and at least one label; the others are counted, never dropped silently."""
     num_rows = len(next(iter(targets.values())))
     readable = any_present(packs, num_rows)
@@ -169,6 +171,4 @@ def prepare(
             fix="Give at least 10 rows with a label and a readable field",
         )
     groups, times = _codes(table, options.group), _time_ranks(table, options.time)
-    return Prepared(
-        table, schema, findings, preprocessors, packs, targets, rows, groups, times, notes + left_out
-    )
+    return Prepared(table, schema, findings, preprocessors, packs, targets, rows, groups, times, notes + left_out)

@@ -15,7 +15,7 @@ from omnifuse.errors import MediaError
 from omnifuse.evaluation import confidences, known_rows, reliability_bins
 from omnifuse.report import Example, ReportData, write_report
 from omnifuse.report.media import picture_uri, sound_uri
-from omnifuse.report.page import MAIN_METRIC, TargetData, main_metric
+from omnifuse.report.page import TargetData, main_metric
 from omnifuse.schema import Finding, Modality, Schema, Target, TaskKind
 from omnifuse.training.loop import TrainingResult
 
@@ -41,11 +41,6 @@ class Scored:
     truths: dict[str, np.ndarray]
     scores: dict[str, np.ndarray]
     words: str
-
-
-def class_name(target: Target, code: int) -> str:
-    """Text of a class."""
-    return target.classes[code]
 
 
 def _example(scored: Scored, schema: Schema, row: int, door: MediaDoor, media: bool) -> dict[str, Any]:
@@ -78,7 +73,7 @@ def _worst_rows(target: Target, truth: np.ndarray, scores: np.ndarray) -> np.nda
         return known[np.argsort(-wrong, kind="stable")][:MAX_EXAMPLES]
     answers = scores[known].argmax(axis=1)
     wrong = known[answers != truth[known]]
-    return wrong[np.argsort(-scores[wrong].max(axis=1), kind="stable")][:MAX_EXAMPLES]
+    return np.asarray(wrong[np.argsort(-scores[wrong].max(axis=1), kind="stable")][:MAX_EXAMPLES])
 
 
 def _answer_words(target: Target, truth: Any, scores: Any) -> tuple[str, str, str]:
@@ -178,10 +173,12 @@ def _fusion_words(metric: str, result: dict[str, Any]) -> list[str]:
     words = []
     if fusion:
         best = result["baselines"].get(fusion["against"], {}).get(fusion["metric"], {}).get("value")
-        held = f"the best single field, {fusion['against']}" + (f" ({_percent(metric, best)})" if best is not None else "")
+        held = f"the best single field, {fusion['against']}" + (
+            f" ({_percent(metric, best)})" if best is not None else ""
+        )
         said = {
             "helped": f"Fusing helped: the model is better than a network that reads {held} alone.",
-            "did not help": f"Fusing did not help: a network that reads {held} alone is as good. Consider using that one.",
+            "did not help": f"Fusing did not help: a network that reads {held} alone is as good. Consider it.",
         }
         unsure = f"Whether fusing helped cannot be told on {fusion['rows']} rows; the comparison is with {held}."
         words.append(said.get(fusion["verdict"], unsure))
@@ -194,7 +191,9 @@ def _fusion_words(metric: str, result: dict[str, Any]) -> list[str]:
         name = max(simple, key=lambda key: simple[key])
         own = result["metrics"][metric]["value"]
         if simple[name] > own:
-            words.append(f"Beware: the simple model '{name}' reaches {_percent(metric, simple[name])}, more than this model.")
+            words.append(
+                f"Beware: the simple model '{name}' reaches {_percent(metric, simple[name])}, more than this model."
+            )
     return words
 
 
@@ -213,9 +212,7 @@ def write_fit_report(
 ) -> Path:
     """Write report.html of a fit."""
     pages = tuple(
-        target_page(
-            scored, schema, target, results[target.name], media=media, seeds=seeds.get(target.name, {})
-        )
+        target_page(scored, schema, target, results[target.name], media=media, seeds=seeds.get(target.name, {}))
         for target in schema.targets
     )
     curves = tuple(
@@ -236,6 +233,3 @@ def write_fit_report(
         facts=facts,
     )
     return write_report(data, path)
-
-
-__all__ = ["MAIN_METRIC", "Scored", "summary_words", "write_fit_report"]

@@ -59,7 +59,7 @@ def crossfitted_scores(
 
 def subset_rows(raw: RawOutputs, subset: Subset) -> np.ndarray:
     """(R,) bool: rows with at least one input of the subset."""
-    return np.any([raw.present[name] for name in subset], axis=0)
+    return np.asarray(np.any([raw.present[name] for name in subset], axis=0))
 
 
 def target_result(
@@ -91,7 +91,10 @@ def target_result(
     for subset, found in scores.items():
         rows = subset_rows(raws[subset], subset) & known_rows(target.kind, truth)
         if rows.any():
-            subsets[subset_name(subset)] = {**score(target.kind, truth[rows], found[rows], classes), "rows": int(rows.sum())}
+            subsets[subset_name(subset)] = {
+                **score(target.kind, truth[rows], found[rows], classes),
+                "rows": int(rows.sum()),
+            }
     baselines = {
         name: with_intervals(target.kind, truth, found, classes, seed=seed, groups=groups)
         for name, found in {**singles, **simple}.items()

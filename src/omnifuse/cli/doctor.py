@@ -91,7 +91,10 @@ def doctor(as_json: bool = typer.Option(False, "--json", help="Results as one JS
     rows = [
         ("omnifuse", found["omnifuse"] or "not installed as a package"),
         ("python", f"{found['python']} on {found['system']}"),
-        ("processor", f"{found['processor']['name']} ({', '.join(found['processor']['features']) or 'no vector units'})"),
+        (
+            "processor",
+            f"{found['processor']['name']} ({', '.join(found['processor']['features']) or 'no vector units'})",
+        ),
         ("threads", str(found["threads"])),
         ("free memory", f"{memory / 1024:.1f} GB" if memory else "unknown"),
         ("devices", ", ".join(found["devices"])),

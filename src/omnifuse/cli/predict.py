@@ -60,4 +60,6 @@ def predict(
     if as_json:
         print_json({"out": str(out), **counts})
     else:
-        typer.echo(f"{counts['rows']} rows -> {out}  ({counts['warnings']} with warnings, {counts['errors']} unanswered)")
+        typer.echo(
+            f"{counts['rows']} rows -> {out}  ({counts['warnings']} with warnings, {counts['errors']} unanswered)"
+        )

@@ -97,8 +97,8 @@ class AudioPreprocessor:
         """Spectra of one sound.
 
         Args:
-            value: Mono samples (S,) at `rate_hz`, full scale 1. S = 0 is legal; samples that are not finite count
-                as 0.
+            value: Mono samples (S,) at `rate_hz`, full scale 1 (integers: that of their type). S = 0 is legal;
+                samples that are not finite count as 0.
 
         Returns:
             ``log_mel`` float32 (F, num_columns), finite, F = 1 + ceil((S - window) / hop) but at least 1.
@@ -136,11 +136,15 @@ class AudioPreprocessor:
         """Finite float32 samples without mean, cut and brought to the level."""
         if samples.ndim != 1 or samples.dtype.kind not in "fiu":
             raise MediaError(f"The sound is an array of {samples.dtype} {samples.shape}, expected float (samples,)")
-        samples = samples[: round(self.max_seconds * self.rate_hz)].astype(np.float32)
+        full_scale = np.iinfo(samples.dtype).max if samples.dtype.kind in "iu" else 1
+        samples = samples[: round(self.max_seconds * self.rate_hz)]
+        with np.errstate(over="ignore", invalid="ignore"):
+            samples = samples.astype(np.float32) if full_scale == 1 else (samples / full_scale).astype(np.float32)
+            # One sum tells whether all is finite; only then is a second pass needed.
+            finite = not len(samples) or bool(np.isfinite(samples.sum(dtype=np.float64)))
         if not len(samples):
             return samples
-        # One sum tells whether all is finite; only then is a second pass needed.
-        if not np.isfinite(samples.sum(dtype=np.float64)):
+        if not finite:
             samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
         samples = np.clip(samples, -1e4, 1e4, out=samples)
         samples -= samples.mean(dtype=np.float64).astype(np.float32)

@@ -106,7 +106,7 @@ class ImageAugment:
         count, height, width = pixels.shape[:3]
         often = rng.random(count) < self.warped
         turn = np.deg2rad(often * rng.uniform(-self.rotate, self.rotate, count) + chosen["rotate"])
-        zoom = np.exp(often * rng.uniform(*np.log(self.zoom), count))
+        zoom = np.exp(often * rng.uniform(np.log(self.zoom[0]), np.log(self.zoom[1]), count))
         shift = often * rng.uniform(-self.shift, self.shift, (2, count))
         mirrored = (rng.random(count) < 0.5) & self.flip
         shear = np.tile(np.eye(2), (count, 1, 1))

@@ -78,7 +78,7 @@ def sharpen(pixels: np.ndarray, amount: np.ndarray) -> np.ndarray:
     means = (rows[:, :, :-2] + rows[:, :, 1:-1] + rows[:, :, 2:]) / 9
     inner = values[:, 1:-1, 1:-1]
     inner += (inner - means) * amount[:, None, None, None].astype(np.float32)
-    return np.clip(values + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(values + 0.5, 0, 255), dtype=np.uint8)
 
 
 def _parts(pixels: np.ndarray) -> list[slice]:
@@ -120,7 +120,7 @@ def _sampled(words: np.ndarray, quarters: np.ndarray, grid: np.ndarray, width: i
         mean += np.take(words[offset : offset + count], places)
         mean >>= _TWO
         mean &= _COLOURS
-        return mean
+        return np.asarray(mean)
 
     upper, lower = neighbours(0), neighbours(width)
     lower -= upper

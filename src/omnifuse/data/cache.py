@@ -2,55 +2,72 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
+import os
+import threading
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# Raised whenever decoding gives other arrays for the same bytes: older entries are then never met again
+_VERSION = 1
 
 
 class MediaCache:
     """A folder of arrays; a damaged or foreign entry counts as absent.
 
     Args:
-        folder: Made where absent. Safe to delete at any time.
+        folder: Made where absent. Safe to delete at any time, and to share between processes.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._homes: dict[int, Path] = {}
+        # Each preprocessor is kept beside its folder: another one could else be born with the same id
+        self._homes: dict[int, tuple[Any, Path]] = {}
 
     def _path(self, key: str, preprocessor: Any) -> Path:
-        home = self._homes.get(id(preprocessor))
-        if home is None:
-            text = json.dumps(preprocessor.to_json(), sort_keys=True)
+        known = self._homes.get(id(preprocessor))
+        if known is None:
+            text = json.dumps([_VERSION, preprocessor.to_json()], sort_keys=True)
             home = self.folder / hashlib.sha256(text.encode()).hexdigest()[:16]
             home.mkdir(parents=True, exist_ok=True)
-            self._homes[id(preprocessor)] = home
-        return home / f"{key}.npy"
+            known = self._homes[id(preprocessor)] = (preprocessor, home)
+        return known[1] / f"{key}.npy"
 
     def get(self, key: str, preprocessor: Any) -> dict[str, np.ndarray] | None:
         """The arrays of a medium, None where they are not known."""
         try:
             with self._path(key, preprocessor).open("rb") as handle:
-                name = handle.readline(64).decode("ascii").strip()
-                return {name: np.load(io.BytesIO(handle.read()), allow_pickle=False)}
+                name, checksum = handle.readline(64).decode("ascii").split()
+                data = handle.read()
+            if zlib.crc32(data) != int(checksum):
+                return None
+            return {name: np.load(io.BytesIO(data), allow_pickle=False)}
         except (OSError, ValueError, EOFError):
             return None
 
     def put(self, key: str, preprocessor: Any, arrays: dict[str, np.ndarray]) -> None:
-        """Keep the arrays of a medium; a full disk is no reason to stop."""
+        """Keep the arrays of a medium; a full or read-only disk is no reason to stop."""
         if len(arrays) != 1:
             return
         ((name, array),) = arrays.items()
         buffer = io.BytesIO()
         np.save(buffer, array, allow_pickle=False)
-        path = self._path(key, preprocessor)
-        temporary = path.with_suffix(".tmp")
+        data = buffer.getvalue()
+        temporary: Path | None = None
         try:
-            temporary.write_bytes(name.encode("ascii") + b"\n" + buffer.getvalue())
+            path = self._path(key, preprocessor)
+            temporary = path.with_name(f"{key}.{os.getpid()}.{threading.get_ident()}.tmp")
+            with temporary.open("wb") as handle:
+                handle.write(f"{name} {zlib.crc32(data)}\n".encode("ascii"))
+                handle.write(data)
             temporary.replace(path)
         except OSError:
-            temporary.unlink(missing_ok=True)
+            if temporary is not None:
+                with contextlib.suppress(OSError):
+                    temporary.unlink(missing_ok=True)

@@ -53,8 +53,8 @@ def parse_date(cell: Any, *, day_first: bool = False) -> int:
 
     Read are objects of datetime, numpy and pandas; epoch seconds, milliseconds, microseconds and nanoseconds (told
     apart by their size); and texts such as "2015-02-04 17:51:00", "2020-01-25T10:00Z", "2020/01/25", "25.01.2020",
-    "1/25/2020 5:51 PM", "January 25, 2020", "25 Jan 2020", "Jan 2020", "2020". A missing month or day is the first; without a
-    zone the time is taken as UTC; fractions of a second are dropped.
+    "1/25/2020 5:51 PM", "January 25, 2020", "25 Jan 2020", "Jan 2020", "2020". A missing month or day is the first;
+    without a zone the time is taken as UTC; fractions of a second are dropped.
 
     Args:
         cell: The cell.

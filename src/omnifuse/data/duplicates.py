@@ -34,7 +34,7 @@ class Sheet:
         door: Opens media; None = media stay closed.
     """
 
-    def __init__(self, table: Any, sample: int, door: Any = None) -> None:  # noqa: D107 - said above
+    def __init__(self, table: Any, sample: int, door: Any = None) -> None:
         self.table, self.door = table, door
         self.rows = spread(table.num_rows, sample)
         self._cells: dict[str, list[Any]] = {}

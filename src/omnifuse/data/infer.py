@@ -34,7 +34,9 @@ def _missing_share(cells: list[Any]) -> float:
 
 def _check_name(table: Table, column: str, option: str) -> None:
     if column not in table.columns:
-        raise InputError(f"{option} names the column '{column}', which {table.name} lacks", fix=did_you_mean(column, table.columns))
+        raise InputError(
+            f"{option} names the column '{column}', which {table.name} lacks", fix=did_you_mean(column, table.columns)
+        )
 
 
 def _files_exist(table: Table, cells: list[Any]) -> bool:
@@ -86,7 +88,7 @@ def _task_of(table: Table, column: str, wanted: str | None) -> tuple[TaskKind, s
         return TaskKind.REGRESSION, "numbers with many values"
     if len(texts) > MAX_INTEGER_CLASSES and len(texts) > 0.5 * len(cells):
         raise InputError(
-            f"label '{column}' holds {len(texts)} different texts in {len(cells)} cells: texts to be written, not classes",
+            f"label '{column}' holds {len(texts)} different texts in {len(cells)} cells: texts to write, not classes",
             fix=f"Say --task {column}=classification or --task {column}=tagging if they are classes",
         )
     return TaskKind.CLASSIFICATION, f"texts with {len(texts)} values"
@@ -103,7 +105,9 @@ def _classes(table: Table, column: str, kind: TaskKind, cells: list[Any]) -> tup
                 fix=f"Mend the cell, or say --task {column}=classification",
             )
         if len(np.unique(known)) < 2:
-            raise InputError(f"label '{column}' has the same value in every row", fix="Give a label with at least two values")
+            raise InputError(
+                f"label '{column}' has the same value in every row", fix="Give a label with at least two values"
+            )
         return ()
     if kind is TaskKind.TAGGING:
         names = sorted({tag for cell in cells for tag in tag_texts(cell) or ()})
@@ -175,7 +179,7 @@ def infer_schema(
     if repeated:
         raise InputError(f"--label names '{repeated[0]}' twice", fix="Name each label once")
     targets = tuple(infer_target(table, column, tasks.get(column)) for column in labels)
-    dropped = {column: "left out by --drop" for column in drop}
+    dropped = dict.fromkeys(drop, "left out by --drop")
     for column, role in ((group, "the group"), (time, "the time")):
         if column is not None and column not in fields and column not in labels:
             dropped[column] = f"it is {role} of a row, not a field"
@@ -191,7 +195,9 @@ def infer_schema(
     dropped |= {column: kind.reason for column, (kind, _) in kinds.items() if kind.modality is None}
     if not found and labels:
         listed = "; ".join(f"{column}: {reason}" for column, reason in dropped.items())
-        raise InputError(f"{table.name} has no field to learn from", where=listed, fix="Name one with --field COLUMN=MODALITY")
+        raise InputError(
+            f"{table.name} has no field to learn from", where=listed, fix="Name one with --field COLUMN=MODALITY"
+        )
     return Schema(tuple(found), targets, ids, group, time, dropped)
 
 

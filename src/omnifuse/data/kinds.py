@@ -109,7 +109,9 @@ def _text_kind(cells: Sequence[Any], distinct: int) -> Kind:
     wide = float(np.mean([sum(ord(letter) > 0x2E80 for letter in text[:200]) for text in texts]))
     wordy = words >= 3 or wide >= 5
     if (wordy and (share > 0.05 or distinct > 50)) or (words >= 1.5 and length > 25 and share > 0.2):
-        return Kind(Modality.TEXT, f"{words:.1f} words a cell on average, {distinct} different texts in {len(texts)} cells")
+        return Kind(
+            Modality.TEXT, f"{words:.1f} words a cell on average, {distinct} different texts in {len(texts)} cells"
+        )
     if len(texts) > 20 and share > 0.95 and words < 1.5:
         return Kind(None, f"{distinct} different short texts in {len(texts)} cells: an identifier", "id")
     if share > 0.5 and distinct > 50 and words >= 1.5:

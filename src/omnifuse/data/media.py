@@ -101,7 +101,7 @@ class MediaDoor:
         samples, rate = _array_of(cell)
         if samples is not None:
             return array_sound(samples, rate or rate_hz, rate_hz=rate_hz, max_s=longest)
-        budget = {"rate_hz": rate_hz, "max_s": longest, "max_bytes": limits.max_audio_bytes}
+        budget: dict[str, Any] = {"rate_hz": rate_hz, "max_s": longest, "max_bytes": limits.max_audio_bytes}
         if not isinstance(cell, str | Path):
             data = self._content(cell, "sound")
             return decode_audio(data, bytes(data[:_START]), **budget)
@@ -204,6 +204,8 @@ def _array_of(cell: Any) -> tuple[np.ndarray | None, int]:
 
 
 def _array_key(array: np.ndarray, rate: int = 0) -> str:
+    if array.dtype.hasobject:
+        raise MediaError(f"A medium cannot be read from an array of {array.dtype}", fix="Give an array of numbers")
     digest = hashlib.sha256(f"array {array.dtype.str} {array.shape} {rate}\n".encode())
-    digest.update(np.ascontiguousarray(array))
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 # The plugins are imported by name: with `formats=` Pillow would else load all of its decoders for the rarer two.
-from PIL import Image, TiffImagePlugin, WebPImagePlugin  # noqa: F401
+from PIL import Image, ImageFile, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
 from omnifuse.errors import MediaError
 
@@ -67,6 +67,9 @@ def decode_image(data: bytes | bytearray, *, max_pixels: int, min_side: int = 0,
         raise MediaError(f"The content is not {_FORMATS}", where=where, fix="Convert it to PNG or JPEG")
     if kind == "PNG" and data.rfind(_PNG_END) < 0:
         raise MediaError("The PNG picture ends before its last pixel", where=where, fix="Copy the file again")
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        # Some package switched it on: missing parts would turn grey. Not put back, for other threads decode too
+        ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         with Image.open(io.BytesIO(data), formats=(kind,)) as picture:
             _check_size(picture.size, max_pixels, where)
@@ -172,7 +175,8 @@ def _upright_rgb(picture: Image.Image) -> np.ndarray:
 def _rgb(picture: Image.Image) -> np.ndarray:
     """Any mode to uint8 (H, W, 3); transparency on white."""
     mode = picture.mode
-    if mode in ("RGBA", "LA", "PA", "RGBa", "La") or ("transparency" in picture.info and mode in ("1", "L", "P", "RGB")):
+    marked = "transparency" in picture.info and mode in ("1", "L", "P", "RGB")
+    if marked or mode in ("RGBA", "LA", "PA", "RGBa", "La"):
         if mode == "La":
             picture = picture.convert("LA")
         clear = picture.convert("RGBA")

@@ -20,7 +20,9 @@ _SHOWN_LENGTH = 200
 
 def shown_name(name: str | Path) -> str:
     """A file's name as the user gave it, on one line and of bounded length."""
-    text = "".join(letter if letter.isprintable() else "?" for letter in str(name)[: _SHOWN_LENGTH + 1])
+    text = str(name)[: _SHOWN_LENGTH + 1]
+    if not text.isprintable():
+        text = "".join(letter if letter.isprintable() else "?" for letter in text)
     return text if len(text) <= _SHOWN_LENGTH else text[: _SHOWN_LENGTH - 3] + "..."
 
 
@@ -43,7 +45,7 @@ def open_medium(name: str | Path, *, root: Path | None, confined: bool, max_byte
     if not str(name).strip():
         raise MediaError("The name of the file is empty")
     if _ADDRESS.match(str(name)):
-        raise MediaError("Web addresses and data addresses are not opened", where=where, fix="Save the file and name it")
+        raise MediaError("Web addresses and data addresses are not opened", where=where, fix="Name a saved file")
     path = os.path.join(root, name) if root is not None else str(name)
     flags = _FLAGS
     try:

@@ -53,12 +53,12 @@ def mel_filters(rate_hz: int, fft_length: int, num_mels: int) -> np.ndarray:
         filters[np.abs(bins - centre[index]).argmin(), index] = 1.0
     filters /= filters.sum(axis=0)
     filters.setflags(write=False)
-    return filters
+    return np.asarray(filters)
 
 
 @lru_cache(maxsize=32)
 def hann_window(length: int) -> np.ndarray:
-    """Periodic Hann window, float64 (length,), scaled to a sum of squares of 1."""
+    """Hann window sampled between its zeros, float64 (length,), scaled to a sum of squares of 1."""
     window = 0.5 - 0.5 * np.cos(2.0 * np.pi * (np.arange(length) + 0.5) / length)
     window /= np.sqrt((window**2).sum())
     window.setflags(write=False)

@@ -164,7 +164,7 @@ class NumberColumn:
         else:
             with np.errstate(over="ignore"):
                 units = (values - self.median) / self.scale
-        return np.nan_to_num(_soft_limit(units), nan=0.0).astype(np.float32)
+        return np.asarray(np.nan_to_num(_soft_limit(units), nan=0.0), dtype=np.float32)
 
     @cached_property
     def _normal_knots(self) -> tuple[np.ndarray, np.ndarray]:

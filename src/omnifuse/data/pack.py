@@ -96,7 +96,7 @@ def empty_arrays(preprocessor: Any) -> dict[str, np.ndarray]:
         return {"ids": np.zeros(0, np.int32)}
     if kind == Modality.DATE:
         return {"seconds": np.zeros(0, np.int64)}
-    return preprocessor.rows({}) if not preprocessor.columns else preprocessor.rows({preprocessor.columns[0]: []})
+    return dict(preprocessor.rows({preprocessor.columns[0]: []} if preprocessor.columns else {}))
 
 
 def _join(parts: list[dict[str, np.ndarray] | None], preprocessor: Any) -> Pack:
@@ -123,7 +123,7 @@ def _table_pack(table: Table, item: Input, preprocessor: TablePreprocessor) -> t
             cell = columns[column.name][int(row)]
             if cell is not None:
                 bad.append(BadCell(int(row), column.name, f"'{str(cell)[:40]}' is not a number"))
-    present = ~arrays["missing"].all(axis=1)
+    present = np.asarray(~arrays["missing"].all(axis=1))
     offsets = np.concatenate([[0], np.cumsum(present)]).astype(np.int64)
     return Pack({name: array[present] for name, array in arrays.items()}, offsets, present), bad
 
@@ -142,7 +142,13 @@ def _plain_pack(cells: list[Any], name: str, preprocessor: Any, *, words: bool) 
 
 
 def _media_pack(
-    cells: list[Any], name: str, preprocessor: Any, *, door: MediaDoor, pool: WorkerPool | None, cache: MediaCache | None
+    cells: list[Any],
+    name: str,
+    preprocessor: Any,
+    *,
+    door: MediaDoor,
+    pool: WorkerPool | None,
+    cache: MediaCache | None,
 ) -> tuple[Pack, list[BadCell]]:
     """Media: from the cache where their content is known, else decoded, by workers where there are many."""
     parts: list[dict[str, np.ndarray] | None] = [None] * len(cells)

@@ -63,9 +63,10 @@ def pitch_track(samples: np.ndarray, rate_hz: int, hop: int) -> tuple[np.ndarray
 
 def zero_crossings(samples: np.ndarray, window: int, hop: int, num_frames: int) -> np.ndarray:
     """Share of neighbouring samples of unequal sign in each frame, float32 (F,)."""
-    total = np.zeros(max(len(samples), 1), dtype=np.float32)
+    # Whole numbers: float32 would stop counting at 2**24
+    total = np.zeros(max(len(samples), 1), dtype=np.int32)
     negative = np.signbit(samples)
-    np.cumsum(negative[1:] != negative[:-1], dtype=np.float32, out=total[1:])
+    np.cumsum(negative[1:] != negative[:-1], dtype=np.int32, out=total[1:])
     starts = np.arange(num_frames) * hop
     last = len(total) - 1
     counts = total[np.minimum(starts + window - 1, last)] - total[np.minimum(starts, last)]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import polars as pl
 
@@ -17,13 +20,18 @@ MAX_LINE_BYTES = 64 * 1024 * 1024
 MAX_CELL_BYTES = 16 * 1024 * 1024
 # Files larger than this are scanned, not loaded
 MAX_LOADED_BYTES = 64 * 1024 * 1024
+MAX_LOADED_CELLS = 50_000_000
 _BLOCK = 4 * 1024 * 1024
-PARTS = ("train", "dev", "test")
-_PART_NAMES = {"train": "train", "training": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev", "test": "test"}
-_FILE_COLUMNS = {
-    **dict.fromkeys((".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff"), "image"),
-    **dict.fromkeys((".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au"), "audio"),
-    ".txt": "text",
+_MAX_BLANK_BYTES = 1024 * 1024
+_FOREIGN = {
+    b"PK\x03\x04": "a zip archive or a spreadsheet",
+    b"\x1f\x8b": "a gzip archive",
+    b"BZh91AY&SY": "a bzip2 archive",
+    b"\xfd7zXZ": "an xz archive",
+    b"(\xb5/\xfd": "a zstd archive",
+    b"7z\xbc\xaf": "a 7z archive",
+    b"PAR1\x15": "a Parquet file",
+    b"\xd0\xcf\x11\xe0": "an old spreadsheet",
 }
 
 
@@ -33,18 +41,28 @@ def _blocks(path: Path) -> Iterator[bytes]:
             yield block
 
 
+def _check_start(path: Path, start: bytes) -> None:
+    """Refuse what is no text at all."""
+    for magic, what in _FOREIGN.items():
+        if start.startswith(magic):
+            fix = "Name it .parquet" if magic.startswith(b"PAR1") else "Unpack it, or save the sheet as CSV"
+            raise InputError(f"{path.name} is {what}, not text", fix=fix)
+    if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise InputError(f"{path.name} is written in UTF-16", fix="Save it as UTF-8")
+
+
 def _check_text(path: Path) -> None:
-    """Refuse what no CSV parser survives: NUL bytes, other encodings, endless lines; names the line."""
+    """Refuse what no parser of text survives: NUL bytes, other encodings, endless lines; names the line."""
     line, run, tail = 1, 0, b""
     for number, block in enumerate(_blocks(path)):
-        if number == 0 and block[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            raise InputError(f"{path.name} is written in UTF-16", fix="Save it as UTF-8")
+        if number == 0:
+            _check_start(path, block[:8])
         at = block.find(b"\0")
         if at >= 0:
             raise InputError(
                 f"{path.name} has a NUL byte in line {line + block.count(10, 0, at)}", fix="Save it as plain UTF-8 text"
             )
-        line = _check_utf8(path, tail + block, line - tail.count(10))
+        line = _check_utf8(path, tail + block, line)
         tail = _incomplete(tail + block)
         first, last = block.find(b"\n"), block.rfind(b"\n")
         run = run + len(block) if first < 0 else len(block) - last - 1
@@ -53,6 +71,8 @@ def _check_text(path: Path) -> None:
                 f"line {line} of {path.name} is longer than {MAX_LINE_BYTES >> 20} MB",
                 fix="Look for a quote that is never closed, or put large contents into files of their own",
             )
+    if tail:
+        raise _not_utf8(path, line, tail[0])
 
 
 def _incomplete(data: bytes) -> bytes:
@@ -68,58 +88,102 @@ def _incomplete(data: bytes) -> bytes:
 
 
 def _check_utf8(path: Path, data: bytes, line: int) -> int:
+    """The number of the line in which `data`, which begins in the given line, ends."""
     whole = data[: len(data) - len(_incomplete(data))]
     try:
         whole.decode("utf-8")
     except UnicodeDecodeError as error:
-        bad = line + whole.count(10, 0, error.start)
-        raise InputError(
-            f"line {bad} of {path.name} is not UTF-8 text (byte 0x{whole[error.start]:02x})",
-            fix="Save the whole file as UTF-8; parts of it may be in another encoding",
-        ) from None
+        raise _not_utf8(path, line + whole.count(10, 0, error.start), whole[error.start]) from None
     return line + data.count(10)
+
+
+def _not_utf8(path: Path, line: int, byte: int) -> InputError:
+    return InputError(
+        f"line {line} of {path.name} is not UTF-8 text (byte 0x{byte:02x})",
+        fix="Save the whole file as UTF-8; parts of it may be in another encoding",
+    )
 
 
 def _header(path: Path) -> tuple[list[str], str]:
     """Column names and the separator."""
     with path.open("r", encoding="utf-8-sig", newline="") as handle:
         start = handle.readline(MAX_CELL_BYTES)
-    if not start.strip():
-        raise InputError(f"{path.name} is empty" if not start else f"{path.name} has no header", fix="Give a table with a header line")
-    separator = "\t" if path.suffix.lower() in (".tsv", ".tab") else max(",;\t|", key=start.count)
-    if start.count(separator) >= MAX_COLUMNS:
-        raise InputError(f"line 1 of {path.name} has more than {MAX_COLUMNS} columns", fix="Turn rows and columns round")
-    names = [name.strip() for name in next(csv.reader([start], delimiter=separator))]
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise InputError(f"line 1 of {path.name} names the column '{name}' twice", fix="Rename one of them")
-        seen.add(name)
-    if "" in names:
-        # The unnamed first column is what pandas writes for its index
-        names = [name or f"column_{number + 1}" for number, name in enumerate(names)]
+        if not start.strip():
+            what = "has no header" if start else "is empty"
+            raise InputError(f"{path.name} {what}", fix="Give a table with a header line")
+        if start.endswith("\r") and start.count('"') % 2 == 0:
+            raise InputError(
+                f"{path.name} ends its lines with a carriage return alone, as old Macs did", fix="Save it as plain CSV"
+            )
+        separator = "\t" if path.suffix.lower() in (".tsv", ".tab") else max(",;\t|", key=start.count)
+        if start.count(separator) >= MAX_COLUMNS:
+            raise InputError(
+                f"line 1 of {path.name} has more than {MAX_COLUMNS} columns", fix="Turn rows and columns round"
+            )
+        names = _names(path, itertools.chain([start], handle), separator)
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise InputError(f"line 1 of {path.name} names the column '{repeated[0]}' twice", fix="Rename one of them")
     return names, separator
+
+
+def _names(path: Path, lines: Iterator[str], separator: str) -> list[str]:
+    with _cell_limit():
+        try:
+            names = [name.strip() for name in next(csv.reader(lines, delimiter=separator))]
+        except csv.Error as error:
+            raise InputError(f"the header of {path.name} cannot be read: {error}", fix="Mend line 1") from None
+    # The unnamed first column is what pandas writes for its index
+    return [name or f"column_{number + 1}" for number, name in enumerate(names)]
+
+
+@contextmanager
+def _cell_limit() -> Iterator[None]:
+    before = csv.field_size_limit(MAX_CELL_BYTES)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _first_fault(handle: TextIO, separator: str, width: int, *, strict: bool) -> tuple[int, str] | None:
+    """The first line that starts a damaged row, and what is wrong with it."""
+    reader = csv.reader(handle, delimiter=separator, strict=strict)
+    line = 1
+    with _cell_limit():
+        try:
+            for row in reader:
+                if row and len(row) != width:
+                    return line, f"has {len(row)} cells, the header has {width}"
+                line = reader.line_num + 1
+        except csv.Error as error:
+            is_open = "unexpected end of data" in str(error)
+            return line, "opens a quote that is never closed" if is_open else f"cannot be read: {error}"
+    return None
 
 
 def _explain(path: Path, separator: str, width: int, error: Exception) -> InputError:
     """Find the line that the parser choked on."""
-    csv.field_size_limit(MAX_CELL_BYTES)
     with path.open("r", encoding="utf-8-sig", newline="") as handle:
-        reader = csv.reader(handle, delimiter=separator)
-        try:
-            for row in reader:
-                if len(row) != width and row:
-                    return InputError(
-                        f"line {reader.line_num} of {path.name} has {len(row)} cells, the header has {width}",
-                        fix="Quote cells that contain the separator, or mend the line",
-                    )
-        except csv.Error as wrong:
-            return InputError(f"line {reader.line_num} of {path.name} cannot be read: {wrong}", fix="Mend the line")
+        fault = _first_fault(handle, separator, width, strict=True)
+    if fault is not None:
+        fix = "Quote cells that contain the separator or a quote, or mend the line"
+        return InputError(f"line {fault[0]} of {path.name} {fault[1]}", fix=fix)
     return InputError(f"{path.name} cannot be read: {str(error).splitlines()[0]}", fix="Save it as plain CSV")
+
+
+def _trailing_blank_lines(path: Path) -> int:
+    """Empty lines at the end of the file: they are no rows."""
+    with path.open("rb") as handle:
+        handle.seek(max(0, path.stat().st_size - _MAX_BLANK_BYTES))
+        end = handle.read()
+    return max(0, end[len(end.rstrip(b"\r\n")) :].count(b"\n") - 1)
 
 
 def read_csv(path: Path) -> pl.DataFrame | pl.LazyFrame:
     """Read or scan a CSV or TSV file; every cell stays text.
+
+    Blank lines at the end are no rows; a blank line between others is a row whose cells are all missing.
 
     Raises:
         InputError: Names the line that is damaged.
@@ -131,41 +195,84 @@ def read_csv(path: Path) -> pl.DataFrame | pl.LazyFrame:
     )
     try:
         frame = lazy.collect() if path.stat().st_size <= MAX_LOADED_BYTES else lazy
-        if isinstance(frame, pl.LazyFrame):
-            frame.select(pl.len(), pl.col(names[-1]).null_count()).collect()
+        facts = frame.lazy().select(
+            pl.len().alias("rows"),
+            pl.col(names[-1]).null_count().alias("open"),
+            pl.max_horizontal(pl.all().str.len_bytes().max()).alias("longest"),
+        )
+        num_rows, num_open, longest = facts.collect().row(0)
     except pl.exceptions.PolarsError as error:
         raise _explain(path, separator, len(names), error) from None
-    if isinstance(frame, pl.DataFrame):
-        longest = max((frame[name].str.len_bytes().max() or 0 for name in frame.columns), default=0)  # type: ignore[type-var]
-        if isinstance(longest, int) and longest > MAX_CELL_BYTES:
-            raise InputError(f"{path.name} has a cell of {longest >> 20} MB", fix="Put large contents into files")
-        short = [name for name in frame.columns[-1:] if frame[name].null_count()]
-        if short:
-            _refuse_short_rows(path, separator, len(names))
-    return frame
+    if (longest or 0) > MAX_CELL_BYTES:
+        raise _large_cell(path, frame)
+    blank = _trailing_blank_lines(path)
+    if num_open > blank and len(names) > 1:
+        _refuse_short_rows(path, separator, len(names))
+    return frame.head(num_rows - blank) if blank else frame
+
+
+def _large_cell(path: Path, frame: pl.DataFrame | pl.LazyFrame) -> InputError:
+    sizes = frame.lazy().select(pl.max_horizontal(pl.all().str.len_bytes()).alias("size")).collect()["size"]
+    return InputError(
+        f"row {(sizes.arg_max() or 0) + 1} of {path.name} has a cell of more than {MAX_CELL_BYTES >> 20} MB",
+        fix="Look for a quote that is never closed, or put large contents into files of their own",
+    )
 
 
 def _refuse_short_rows(path: Path, separator: str, width: int) -> None:
     """Polars fills short rows with nulls; a row that lost cells must not pass for one with holes."""
-    csv.field_size_limit(MAX_CELL_BYTES)
     with path.open("r", encoding="utf-8-sig", newline="") as handle:
-        reader = csv.reader(handle, delimiter=separator)
-        for row in reader:
-            if row and len(row) < width and not (width == 1):
-                raise InputError(
-                    f"line {reader.line_num} of {path.name} has {len(row)} cells, the header has {width}",
-                    fix="Write a separator for every empty cell, or mend the line",
-                )
+        fault = _first_fault(handle, separator, width, strict=False)
+    if fault is not None:
+        raise InputError(
+            f"line {fault[0]} of {path.name} {fault[1]}", fix="Write a separator for every empty cell, or mend the line"
+        )
 
 
 def read_parquet(path: Path) -> pl.DataFrame | pl.LazyFrame:
-    """Read or scan a Parquet file."""
+    """Read or scan a Parquet file.
+
+    Raises:
+        InputError: It is damaged, or has too many columns.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
     try:
+        about = pyarrow.parquet.read_metadata(path)
+        # Repeated values take next to no room in the file, so its size says nothing about that of the table
+        size = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
+        is_small = size <= MAX_LOADED_BYTES and about.num_rows * about.num_columns <= MAX_LOADED_CELLS
+        if about.num_columns > MAX_COLUMNS:
+            raise InputError(f"{path.name} has {about.num_columns} columns, more than {MAX_COLUMNS}", fix="Drop some")
         lazy = pl.scan_parquet(path, glob=False)
-        return lazy.collect() if path.stat().st_size <= MAX_LOADED_BYTES else lazy
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise InputError(f"{path.name} is not a Parquet file that can be read: {reason}", fix="Write it again") from None
+        return lazy.collect() if is_small else lazy
+    except (pl.exceptions.PolarsError, pyarrow.ArrowException, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(
+            f"{path.name} is not a Parquet file that can be read: {reason}", fix="Write it again"
+        ) from None
+
+
+def _unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"it names '{next(name for name in names if names.count(name) > 1)}' twice")
+    return found
+
+
+def _json_object(text: str, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(text, parse_constant=lambda name: None, object_pairs_hook=_unique_names)
+    except json.JSONDecodeError as error:
+        what = f"{where} is not JSON: {error.msg} at character {error.pos + 1}"
+        raise InputError(what, fix="Mend the line") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} cannot be read: {error}", fix="Mend the line") from None
+    if not isinstance(row, dict):
+        raise InputError(f"{where} is not a JSON object", fix="Write {...} on each line")
+    return row
 
 
 def read_jsonl(path: Path) -> dict[str, list[Any]]:
@@ -181,59 +288,14 @@ def read_jsonl(path: Path) -> dict[str, list[Any]]:
         for number, line in enumerate(handle, 1):
             if not line.strip():
                 continue
-            try:
-                row = json.loads(line, parse_constant=lambda text: None)
-            except (ValueError, RecursionError) as error:
-                raise InputError(f"line {number} of {path.name} is not JSON: {error}", fix="Mend the line") from None
-            if not isinstance(row, dict):
-                raise InputError(f"line {number} of {path.name} is not a JSON object", fix="Write {...} on each line")
+            where = f"line {number} of {path.name}"
+            row = _json_object(line, where)
             for name in row:
                 if name not in columns:
-                    if len(columns) >= MAX_COLUMNS:
-                        raise InputError(f"line {number} of {path.name} brings column {MAX_COLUMNS + 1}", fix="Nest them")
                     columns[name] = [None] * count
+            if len(columns) > MAX_COLUMNS:
+                raise InputError(f"{where} brings more than {MAX_COLUMNS} columns", fix="Nest them")
             for name, cells in columns.items():
                 cells.append(row.get(name))
             count += 1
     return columns
-
-
-def read_folder(root: Path) -> dict[str, dict[str, list[Any]]]:
-    """Read `root/{train,dev,test}/CLASS/file` or `root/CLASS/file`: one row a file, or a file name in several formats.
-
-    Returns:
-        Part name ("train", "dev", "test") to columns: "image", "audio", "text" as they occur, and "label".
-
-    Raises:
-        InputError: There is no such structure.
-    """
-    found = {_PART_NAMES[item.name.lower()]: item for item in sorted(root.iterdir()) if item.is_dir() and item.name.lower() in _PART_NAMES}
-    if found and "train" not in found:
-        raise InputError(f"folder '{root.name}' has {', '.join(sorted(found))} but no train", fix="Name one part train")
-    parts = {part: _class_rows(root, folder) for part, folder in (found or {"train": root}).items()}
-    if not parts["train"].get("label"):
-        tables = [item.name for item in sorted(root.iterdir()) if item.suffix.lower() in (".csv", ".tsv", ".parquet", ".jsonl")]
-        hint = f"Give the table itself: {root / tables[0]}" if tables else "Put files into one folder a class"
-        raise InputError(f"folder '{root}' holds no class folders with pictures, sounds or texts", fix=hint)
-    names = [name for name in ("image", "audio", "text") if any(name in part for part in parts.values())]
-    for columns in parts.values():
-        for name in names:
-            columns.setdefault(name, [None] * len(columns["label"]))
-    return {part: {name: columns[name] for name in (*names, "label")} for part, columns in parts.items()}
-
-
-def _class_rows(root: Path, folder: Path) -> dict[str, list[Any]]:
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for home in sorted(item for item in folder.iterdir() if item.is_dir()):
-        for path in sorted(item for item in home.rglob("*") if item.is_file()):
-            column = _FILE_COLUMNS.get(path.suffix.lower())
-            if column:
-                row = rows.setdefault((home.name, str(path.relative_to(home).with_suffix(""))), {"label": home.name})
-                row[column] = _small_text(path) if column == "text" else str(path.relative_to(root))
-    names = [name for name in ("image", "audio", "text") if any(name in row for row in rows.values())]
-    return {name: [row.get(name) for row in rows.values()] for name in (*names, "label")} if rows else {"label": []}
-
-
-def _small_text(path: Path) -> str:
-    with path.open("rb") as handle:
-        return handle.read(1024 * 1024).decode("utf-8", "replace")

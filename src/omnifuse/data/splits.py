@@ -45,7 +45,9 @@ def make_folds(
     return folds
 
 
-def _group_folds(groups: np.ndarray, labels: np.ndarray | None, num_folds: int, draw: np.random.Generator) -> np.ndarray:
+def _group_folds(
+    groups: np.ndarray, labels: np.ndarray | None, num_folds: int, draw: np.random.Generator
+) -> np.ndarray:
     """Largest groups first, each to the fold whose class counts stay most even."""
     names, codes = np.unique(groups, return_inverse=True)
     if len(names) < 2:

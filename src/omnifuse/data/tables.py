@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,10 +12,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from omnifuse.data.readers import read_csv, read_folder, read_jsonl, read_parquet
+from omnifuse.data.folders import read_folder
+from omnifuse.data.readers import read_csv, read_jsonl, read_parquet
 from omnifuse.errors import InputError, did_you_mean
 
 SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".parquet", ".pq", ".jsonl", ".ndjson")
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+SHEETS = (".xlsx", ".xls", ".ods")
+_ROW_NUMBER = "\x00row"
 
 
 def missing_to_none(cell: Any) -> Any:
@@ -62,17 +67,28 @@ class Table:
             listed = self.objects[column]
             chosen = listed if rows is None else [listed[int(row)] for row in rows]
             return [missing_to_none(cell) for cell in chosen]
-        series = self.frame.lazy().select(pl.col(column)).collect()[column]
-        if rows is not None:
-            series = series.gather(np.asarray(rows, dtype=np.int64))
+        series = self._gather((column,), rows)[column]
         if series.dtype == pl.String:
             return [None if cell is None or not cell.strip() else cell for cell in series.to_list()]
         return [missing_to_none(cell) for cell in series.to_list()]
 
+    def _gather(self, columns: tuple[str, ...], rows: np.ndarray | None) -> pl.DataFrame:
+        """Columns of the frame at the given rows; a scanned file is passed through once and never held."""
+        chosen = self.frame.lazy().select(columns)
+        if rows is None or isinstance(self.frame, pl.DataFrame):
+            frame = chosen.collect()
+            return frame if rows is None or not columns else frame[np.asarray(rows, dtype=np.int64)]
+        numbers, places = np.unique(np.asarray(rows, dtype=np.int64), return_inverse=True)
+        if numbers.size and not 0 <= numbers[0] <= numbers[-1] < self.num_rows:
+            raise IndexError(f"rows {numbers[0]} to {numbers[-1]} of a table of {self.num_rows}")
+        wanted = pl.col(_ROW_NUMBER).is_in(pl.Series(numbers, dtype=pl.UInt32).implode())
+        found = chosen.with_row_index(_ROW_NUMBER).filter(wanted).drop(_ROW_NUMBER).collect(engine="streaming")
+        return found[places]
+
     def select(self, rows: np.ndarray) -> Table:
         """The given rows, in the given order."""
         numbers = np.asarray(rows, dtype=np.int64)
-        frame = self.frame.lazy().collect()[numbers]
+        frame = self._gather(tuple(name for name in self.columns if name not in self.objects), numbers)
         objects = {name: [listed[int(row)] for row in numbers] for name, listed in self.objects.items()}
         return replace(self, frame=frame, objects=objects, num_rows=len(numbers), parts={})
 
@@ -106,13 +122,22 @@ class Table:
 
     def fingerprint(self) -> str:
         """SHA-256 over column names and cells (paths count as text; media are not opened)."""
-        digest = hashlib.sha256("\x1f".join(self.columns).encode())
+        digest = hashlib.sha256("\x1f".join(self.columns).encode("utf-8", "replace"))
         for chunk in self.batches(4096):
             for column in self.columns:
                 for cell in chunk.cells(column):
-                    digest.update(cell.encode("utf-8", "replace") if isinstance(cell, str) else repr(cell).encode())
+                    digest.update(_cell_bytes(cell))
                     digest.update(b"\x1f")
         return digest.hexdigest()
+
+
+def _cell_bytes(cell: Any) -> bytes:
+    if isinstance(cell, str):
+        return cell.encode("utf-8", "replace")
+    if isinstance(cell, tuple):
+        return b"\x1e".join(_cell_bytes(part) for part in cell)
+    # The repr of an array leaves most of it out, that of a picture holds its address
+    return bytes(cell.tobytes()) if hasattr(cell, "tobytes") else repr(cell).encode("utf-8", "replace")
 
 
 def _of_frame(name: str, root: Path | None, frame: pl.DataFrame | pl.LazyFrame) -> Table:
@@ -132,7 +157,8 @@ def _of_columns(columns: Mapping[str, list[Any]], name: str, root: Path | None) 
         simple = {type(cell) for cell in cells if cell is not None} <= {str, int, float, bool}
         try:
             series = pl.Series(column, cells, strict=True) if simple else None
-        except (TypeError, pl.exceptions.PolarsError, OverflowError):
+        except (TypeError, ValueError, pl.exceptions.PolarsError, OverflowError):
+            # UnicodeEncodeError is a ValueError: lone surrogates
             series = None
         if series is None or series.dtype == pl.Object:
             objects[column] = list(cells)
@@ -148,8 +174,15 @@ def _of_dicts(rows: list[Any], root: Path | None) -> Table:
             raise InputError(
                 f"row {number + 1} of the list is a {type(row).__name__}, not a dict", fix="Give a list of dicts"
             )
-    names = list(dict.fromkeys(str(name) for row in rows for name in row))
-    return _of_columns({name: [row.get(name) for row in rows] for name in names}, "<memory>", root)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    _refuse_repeated([str(name) for name in names])
+    return _of_columns({str(name): [row.get(name) for row in rows] for name in names}, "<memory>", root)
+
+
+def _refuse_repeated(names: list[str]) -> None:
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise InputError(f"two columns are named '{repeated[0]}'", fix="Rename one of them")
 
 
 def _is_pandas(source: Any) -> bool:
@@ -157,10 +190,10 @@ def _is_pandas(source: Any) -> bool:
 
 
 def _of_pandas(frame: Any, root: Path | None) -> Table:
-    repeated = [str(name) for name, again in zip(frame.columns, frame.columns.duplicated(), strict=True) if again]
-    if repeated:
-        raise InputError(f"the frame has two columns named '{repeated[0]}'", fix="Rename one of them")
-    return _of_columns({str(name): frame[name].tolist() for name in frame.columns}, "<memory>", root)
+    names = [str(name) for name in frame.columns]
+    _refuse_repeated(names)
+    cells = (frame[name].tolist() for name in frame.columns)
+    return _of_columns(dict(zip(names, cells, strict=True)), "<memory>", root)
 
 
 def _of_path(path: Path, root: Path | None) -> Table:
@@ -181,7 +214,9 @@ def _of_path(path: Path, root: Path | None) -> Table:
         return _of_columns(read_jsonl(path), path.name, home)
     if suffix in SUFFIXES:
         return _of_frame(path.name, home, read_csv(path))
-    raise InputError(f"'{path.name}' is not a table that can be read", fix="Give " + ", ".join(SUFFIXES) + " or a folder")
+    raise InputError(
+        f"'{path.name}' is not a table that can be read", fix="Give " + ", ".join(SUFFIXES) + " or a folder"
+    )
 
 
 def open_table(source: Any, *, media_root: Path | None = None) -> Table:

@@ -112,7 +112,7 @@ class TextPreprocessor:
 
     def tokens(self, value: Any) -> list[str]:
         """The token texts that belong to the ids of `value`, for explanations."""
-        return [self._tokenizer.id_to_token(int(index)) for index in self(value)["ids"]]
+        return [str(self._tokenizer.id_to_token(int(index))) for index in self(value)["ids"]]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Readable text of token ids; special tokens are left out, pieces are joined to words."""

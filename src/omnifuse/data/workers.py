@@ -10,51 +10,77 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import struct
 import subprocess
 import sys
 import threading
+import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
 from omnifuse.data.media import MediaDoor, MediaLimits
+from omnifuse.data.media_paths import shown_name
 from omnifuse.data.preprocessors import preprocessors_from_json, preprocessors_to_json
-from omnifuse.errors import MediaError
+from omnifuse.errors import MediaError, OmnifuseError
 
 TIMEOUT_S = 60.0
-_LENGTH = struct.Struct("<II")
+START_TIMEOUT_S = 120.0
+_LENGTH = struct.Struct("<IQ")
+# A worker always has the next cells at hand. What waits must fit the smallest pipe, else both sides could wait for the
+# other to read.
+_MOST_WAITING, _MOST_WAITING_BYTES = 4, 4096
+# JPEGs are decoded at no less than this many times the wanted size; below that the cheap reduction would show
+_JPEG_MARGIN = 2
+# Decoded behind the part that is used, so that resampling has no edge there and cut sounds can be told
+_SOUND_MARGIN_S = 0.1
 
 
 def decode_cell(cell: Any, preprocessor: Any, door: MediaDoor) -> dict[str, np.ndarray] | str:
     """The arrays of one medium, or the reason why it cannot be read."""
     try:
         if preprocessor.kind == "image":
-            return dict(preprocessor(door.image(cell)))
-        return dict(preprocessor(door.audio(cell, preprocessor.rate_hz)))
+            side = _JPEG_MARGIN * max(preprocessor.height, preprocessor.width)
+            return dict(preprocessor(door.image(cell, min_side=side)))
+        longest = preprocessor.max_seconds + _SOUND_MARGIN_S
+        return dict(preprocessor(door.audio(cell, preprocessor.rate_hz, max_s=longest)))
     except MediaError as error:
         return str(error)
+    except MemoryError:
+        return f"There is not enough memory to decode {_named(cell)}."
 
 
-def _send(stream: BinaryIO, header: dict[str, Any], body: bytes = b"") -> None:
+def _named(cell: Any) -> str:
+    return f"'{shown_name(cell)}'" if isinstance(cell, str | Path) else "the medium"
+
+
+def _send(stream: IO[bytes], header: dict[str, Any], body: bytes | bytearray = b"") -> None:
     text = json.dumps(header).encode()
-    stream.write(_LENGTH.pack(len(text), len(body)) + text + body)
+    stream.write(_LENGTH.pack(len(text), len(body)) + text)
+    if body:
+        stream.write(body)
     stream.flush()
 
 
-def _receive(stream: BinaryIO) -> tuple[dict[str, Any], bytes] | None:
+def _receive(stream: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
+    """The next message; None at the end of the stream, be it within a message."""
     start = stream.read(_LENGTH.size)
     if len(start) < _LENGTH.size:
         return None
-    text, body = _LENGTH.unpack(start)
-    header = json.loads(stream.read(text))
-    return header, stream.read(body)
+    text_size, body_size = _LENGTH.unpack(start)
+    text = stream.read(text_size)
+    body = stream.read(body_size)
+    if len(text) < text_size or len(body) < body_size:
+        return None
+    return json.loads(text), body
 
 
-def serve(incoming: BinaryIO, outgoing: BinaryIO) -> None:
+def serve(incoming: IO[bytes], outgoing: IO[bytes]) -> None:
     """The worker's side: read a setting or a cell, answer with an array or a reason, until the pipe closes."""
     preprocessor: Any = None
     door = MediaDoor()
@@ -64,100 +90,157 @@ def serve(incoming: BinaryIO, outgoing: BinaryIO) -> None:
             preprocessor = preprocessors_from_json({"": header["preprocessor"]})[""]
             root = Path(header["root"]) if header["root"] else None
             door = MediaDoor(root=root, confined=header["confined"], limits=MediaLimits(**header["limits"]))
+            _send(outgoing, {"ready": True})
             continue
-        answer = decode_cell(header["path"] if "path" in header else body, preprocessor, door)
+        cell = header.get("path", body)
+        try:
+            answer = decode_cell(cell, preprocessor, door)
+        except Exception as error:
+            answer = f"decoding {_named(cell)} failed: {type(error).__name__}"
         if isinstance(answer, str):
             _send(outgoing, {"error": answer})
         else:
             ((name, array),) = answer.items()
-            data = np.ascontiguousarray(array)
-            _send(outgoing, {"name": name, "dtype": data.dtype.str, "shape": data.shape}, data.tobytes())
+            _send(outgoing, {"name": name, "dtype": array.dtype.str, "shape": array.shape}, array.tobytes())
 
 
 class _Worker:
-    """One process; restarted when it hangs or dies."""
+    """One process; started when needed, again where it hung or died."""
 
     def __init__(self, setting: dict[str, Any], timeout_s: float) -> None:
         self.setting, self.timeout_s = setting, timeout_s
         self.process: subprocess.Popen[bytes] | None = None
+        self.deadline: float | None = None
+        self.late = self.stopping = False
+
+    def check(self) -> None:
+        """Called by the watchdog now and then."""
+        deadline, process = self.deadline, self.process
+        if deadline is not None and process is not None and time.monotonic() > deadline:
+            self.late = True
+            process.kill()
 
     def _start(self) -> subprocess.Popen[bytes]:
         package_root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(item for item in (package_root, os.environ.get("PYTHONPATH", "")) if item)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "omnifuse.data.workers"],
+        self.late = False
+        self.deadline = time.monotonic() + max(START_TIMEOUT_S, self.timeout_s)
+        process = self.process = subprocess.Popen(
+            # -P: a module in the working directory must not take the place of one of Python's own
+            [sys.executable, "-P", "-m", "omnifuse.data.workers"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         )
         assert process.stdin is not None
-        _send(process.stdin, self.setting)
+        assert process.stdout is not None
+        ready = None
+        with contextlib.suppress(OSError, ValueError):
+            _send(process.stdin, self.setting)
+            ready = _receive(process.stdout)
+        if ready is None:
+            raise OmnifuseError(
+                "The process that decodes media does not start", fix="Look at its message above, or use num_workers=0"
+            )
         return process
 
-    def ask(self, cell: Any) -> dict[str, np.ndarray] | str:
-        """Decode one cell; a reason where it cannot be, or where the process hung or died over it."""
-        self.process = self.process or self._start()
-        process = self.process
-        late = threading.Event()
+    def run(self, cells: Sequence[Any], work: queue.SimpleQueue[int], answers: list[Any]) -> None:
+        """Answer cells until none is left."""
+        waiting: deque[int] = deque()
+        sent = 0
+        while True:
+            while len(waiting) < _MOST_WAITING:
+                with contextlib.suppress(queue.Empty):
+                    waiting.append(work.get_nowait())
+                    continue
+                break
+            if not waiting or self.stopping:
+                return
+            if self.process is None:
+                self._start()
+                sent = 0
+            sent = self._hand_over(cells, waiting, sent)
+            answer = self._answer()
+            number = waiting.popleft()
+            sent -= 1
+            answers[number] = self._obituary(cells[number]) if answer is None else answer
 
-        def kill() -> None:
-            late.set()
-            process.kill()
-
-        watchdog = threading.Timer(self.timeout_s, kill)
-        watchdog.start()
-        try:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            with contextlib.suppress(BrokenPipeError):
+    def _hand_over(self, cells: Sequence[Any], waiting: deque[int], sent: int) -> int:
+        """Send the waiting cells behind the first `sent`, as many as surely fit the pipe; the first one always."""
+        assert self.process is not None
+        assert self.process.stdin is not None
+        self.deadline = time.monotonic() + self.timeout_s
+        room = _MOST_WAITING_BYTES - sum(_size(cells[number]) for number in list(waiting)[:sent])
+        for number in list(waiting)[sent:]:
+            cell = cells[number]
+            room -= _size(cell)
+            if sent and room < 0:
+                break
+            with contextlib.suppress(OSError, ValueError):
                 if isinstance(cell, str | Path):
-                    _send(process.stdin, {"path": str(cell)})
+                    _send(self.process.stdin, {"path": str(cell)})
                 else:
-                    _send(process.stdin, {}, bytes(cell))
-            message = _receive(process.stdout)
+                    _send(self.process.stdin, {}, cell)
+            sent += 1
+        return sent
+
+    def _answer(self) -> dict[str, np.ndarray] | str | None:
+        """To the oldest cell that was sent; None where the process ended over it."""
+        assert self.process is not None
+        assert self.process.stdout is not None
+        try:
+            message = _receive(self.process.stdout)
         except (OSError, ValueError):
             message = None
-        finally:
-            watchdog.cancel()
+        self.deadline = None
         if message is None:
-            self.stop()
-            named = f"'{cell}'" if isinstance(cell, str | Path) else "the medium"
-            if late.is_set():
-                return f"decoding {named} took longer than {self.timeout_s:.0f} s and was stopped"
-            return f"the process that decoded {named} was killed (out of memory, or the file breaks the decoder)"
+            return None
         header, body = message
         if "error" in header:
             return str(header["error"])
         return {header["name"]: np.frombuffer(body, np.dtype(header["dtype"])).reshape(header["shape"])}
 
+    def _obituary(self, cell: Any) -> str:
+        late = self.late
+        self.stop()
+        if late:
+            return f"decoding {_named(cell)} took longer than {self.timeout_s:g} s and was stopped"
+        return f"the process that decoded {_named(cell)} was killed (out of memory, or the file breaks the decoder)"
+
     def stop(self) -> None:
         """End the process."""
-        if self.process is not None:
-            self.process.kill()
-            for stream in (self.process.stdin, self.process.stdout):
+        process, self.process, self.deadline = self.process, None, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            for stream in (process.stdin, process.stdout):
                 if stream is not None:
-                    with contextlib.suppress(BrokenPipeError):
+                    with contextlib.suppress(OSError, ValueError):
                         stream.close()
-            self.process.wait()
-            self.process = None
+
+
+def _size(cell: Any) -> int:
+    """Upper limit of a cell's message in bytes."""
+    return 64 + (len(json.dumps(str(cell))) if isinstance(cell, str | Path) else len(cell))
 
 
 class WorkerPool:
-    """Some workers; started at the first use and ended with the `with` block.
+    """Some processes that decode media; each call of `decode` starts and ends its own.
 
     Args:
-        count: Number of processes.
+        count: Number of processes, at least 1.
         timeout_s: Longest time for one medium.
     """
 
     def __init__(self, count: int, *, timeout_s: float = TIMEOUT_S) -> None:
-        self.count, self.timeout_s = count, timeout_s
+        self.count, self.timeout_s = max(1, count), timeout_s
 
     def __enter__(self) -> WorkerPool:
+        """The pool itself."""
         return self
 
     def __exit__(self, *error: object) -> None:
-        return None
+        """Nothing is left to end."""
 
     def decode(self, cells: Sequence[Any], preprocessor: Any, door: MediaDoor) -> Iterator[dict[str, np.ndarray] | str]:
         """Decode media.
@@ -169,6 +252,9 @@ class WorkerPool:
 
         Returns:
             For each cell, in order, its arrays or the reason why it cannot be read.
+
+        Raises:
+            OmnifuseError: The processes do not start at all.
         """
         setting = {
             "preprocessor": preprocessors_to_json({"": preprocessor})[""],
@@ -179,30 +265,57 @@ class WorkerPool:
         answers: list[Any] = [None] * len(cells)
         work: queue.SimpleQueue[int] = queue.SimpleQueue()
         for number, cell in enumerate(cells):
-            if isinstance(cell, str | Path | bytes | bytearray):
+            too_long = isinstance(cell, bytes | bytearray) and len(cell) > door.limits.max_file_bytes
+            if isinstance(cell, str | Path | bytes | bytearray) and not too_long:
                 work.put(number)
             else:
                 answers[number] = decode_cell(cell, preprocessor, door)
-        threads = [threading.Thread(target=self._run, args=(setting, cells, work, answers)) for _ in range(self.count)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        if not work.empty():
+            self._run(setting, cells, work, answers)
         return iter(answers)
 
     def _run(
         self, setting: dict[str, Any], cells: Sequence[Any], work: queue.SimpleQueue[int], answers: list[Any]
     ) -> None:
-        worker = _Worker(setting, self.timeout_s)
+        workers = [_Worker(setting, self.timeout_s) for _ in range(min(self.count, work.qsize()))]
+        failures: list[BaseException] = []
+
+        def run(worker: _Worker) -> None:
+            try:
+                worker.run(cells, work, answers)
+            except BaseException as error:
+                failures.append(error)
+            finally:
+                worker.stop()
+
+        threads = [threading.Thread(target=run, args=(worker,), daemon=True) for worker in workers]
+        for thread in threads:
+            thread.start()
+        pause = min(0.25, self.timeout_s / 4)
         try:
-            while True:
-                number = work.get_nowait()
-                answers[number] = worker.ask(cells[number])
-        except queue.Empty:
-            pass
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(pause)
+                    for worker in workers:
+                        worker.check()
+                    if failures:
+                        raise failures[0]
         finally:
-            worker.stop()
+            # Reached early by an interrupt or a failure: nothing goes on behind the caller's back
+            for worker in workers:
+                worker.stopping = True
+            for worker, thread in zip(workers, threads, strict=True):
+                process = worker.process
+                if thread.is_alive() and process is not None:
+                    process.kill()
+                thread.join(pause)
+        if failures:
+            raise failures[0]
 
 
 if __name__ == "__main__":
-    serve(sys.stdin.buffer, sys.stdout.buffer)
+    # Ctrl-C is the parent's business, and whatever a decoder prints must not get between the answers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answers_to = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    serve(sys.stdin.buffer, answers_to)

@@ -102,7 +102,9 @@ def write_rows(rows: Iterable[dict[str, Any]], out: Path) -> None:
     """
     suffix = out.suffix.lower()
     if suffix not in SUFFIXES:
-        raise InputError(f"answers are not written to '{out.name}'", fix="Name it " + ", ".join("OUT" + s for s in SUFFIXES))
+        raise InputError(
+            f"answers are not written to '{out.name}'", fix="Name it " + ", ".join("OUT" + s for s in SUFFIXES)
+        )
     text_writers: dict[str, Callable[[Iterable[dict[str, Any]], TextIO], None]] = {
         ".csv": _write_csv,
         ".jsonl": _write_jsonl,

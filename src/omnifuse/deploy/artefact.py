@@ -127,7 +127,9 @@ def _check_files(folder: Path, manifest: dict[str, Any]) -> None:
         if Path(name).name != name or path.is_symlink() or not path.is_file():
             raise ArtefactError(f"model file '{name}' is absent or not a plain file", fix="Copy the folder again")
         if sha256_of(path) != digest:
-            raise ArtefactError(f"the digest of '{name}' does not match: it was changed or damaged", fix="Copy it again")
+            raise ArtefactError(
+                f"the digest of '{name}' does not match: it was changed or damaged", fix="Copy it again"
+            )
 
 
 def load_artefact(folder: str | Path) -> Artefact:

@@ -180,7 +180,7 @@ class ConvAudioEncoder(nn.Module):
         kept = mask[:, ::2]
         maps = maps * kept[:, None, :, None]
         for block in self.blocks:
-            kept = kept[:, :: block.stride[0]]
+            kept = kept[:, :: int(block.stride[0])]  # type: ignore[index]
             maps = block(maps, kept[:, None, :, None].to(maps.dtype))
         # (P, D, F / 8, bands) -> (P, F / 8, D * bands)
         return self.norm(self.flatten(maps.permute(0, 2, 1, 3).flatten(2))), kept

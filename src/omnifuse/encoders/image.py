@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -35,7 +37,7 @@ class PixelScale(nn.Module):
 
 def _stages(side: int, dim: int) -> list[tuple[int, int]]:
     """(channels, stride) of the blocks after the stem: halve until about 7 places are left a side."""
-    stages = []
+    stages: list[tuple[int, int]] = []
     channels = max(dim // 4, 16)
     while True:
         stages.append((min(channels, dim), 1 if not stages else 2))
@@ -121,7 +123,7 @@ class TransformerImageEncoder(nn.Module):
         self.scale = PixelScale()
         halvings = 2 if max(height, width) <= 40 else 3
         widths = [3, *[max(dim >> (halvings - step), 8) for step in range(1, halvings)], dim]
-        self.stem = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in zip(widths, widths[1:], strict=False))
+        self.stem = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in pairwise(widths))
         rows, columns = -(-height // 2**halvings), -(-width // 2**halvings)
         grid = torch.cat(
             [

@@ -148,7 +148,9 @@ def installed_encoders() -> dict[str, EncoderEntry]:
     found: dict[str, EncoderEntry] = {}
     for point in entry_points(group=GROUP):
         if point.name in ENCODERS:
-            raise InputError(f"an installed package takes the name of the encoder '{point.name}'", fix="Rename it there")
+            raise InputError(
+                f"an installed package takes the name of the encoder '{point.name}'", fix="Rename it there"
+            )
         part = point.load()
         modality = getattr(part, "modality", None)
         if modality not in set(Modality):

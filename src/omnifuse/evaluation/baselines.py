@@ -236,12 +236,11 @@ def _of_input(data: BaselineData, item: Input) -> tuple[list[tuple[str, Learner,
         return [("linear", LINEAR, standardised(dates)), ("trees", TREES, unchanged(dates))], unchanged(dates)
     if item.modality is Modality.TEXT:
         texts = ["" if cell is None else clean_text(cell) for cell in data.table.cells(item.columns[0])]
-        return [("tf-idf + linear", SPARSE_LINEAR, word_counts(texts))], reduced_components(
-            word_counts(texts), pack.present, sparse=True
-        )
+        words = word_counts(texts)
+        return [("tf-idf + linear", SPARSE_LINEAR, words)], reduced_components(words, pack.present)
     if item.modality is Modality.AUDIO:
         sounds = sound_features(pack, data.preprocessors[item.name].num_mels)
-        return [("mfcc + svm", VECTOR_MACHINE, standardised(sounds))], unchanged(sounds)
-    pictures = picture_features(pack)
-    reduced = reduced_components(standardised(pictures), pack.present, sparse=False)
-    return [("pixels + linear", LINEAR, standardised(pictures))], reduced
+        scaled = standardised(sounds)
+        return [("mfcc + svm", VECTOR_MACHINE, scaled)], reduced_components(scaled, pack.present)
+    scaled = standardised(picture_features(pack))
+    return [("pixels + linear", LINEAR, scaled)], reduced_components(scaled, pack.present)

@@ -65,9 +65,9 @@ def _boosted_classifier(strength: float, num_classes: int, seed: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
     # One tree a class and round: the work stays the same with many classes
-    rounds = int(np.clip(1000 // max(num_classes, 1), 20, 100))
+    rounds = int(np.clip(500 // max(num_classes, 1), 20, 100))
     return HistGradientBoostingClassifier(
-        max_iter=rounds, max_leaf_nodes=15, min_samples_leaf=10, learning_rate=strength, random_state=seed
+        max_iter=rounds, max_leaf_nodes=15, min_samples_leaf=10, max_bins=128, learning_rate=strength, random_state=seed
     )
 
 
@@ -75,7 +75,7 @@ def _boosted_regressor(strength: float, seed: int) -> Any:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     return HistGradientBoostingRegressor(
-        max_iter=100, max_leaf_nodes=15, min_samples_leaf=10, learning_rate=strength, random_state=seed
+        max_iter=100, max_leaf_nodes=15, min_samples_leaf=10, max_bins=128, learning_rate=strength, random_state=seed
     )
 
 

@@ -52,8 +52,8 @@ def reliability_bins(
         (mean confidence, share correct, count) of each bin that is not empty, in rising order.
 
     Example:
-        >>> reliability_bins(np.array([0.6, 0.6, 0.9]), np.array([True, False, True]), num_bins=2)
-        [(0.7, 0.6666666666666666, 3)]
+        >>> reliability_bins(np.array([0.25, 0.75, 0.875]), np.array([False, True, False]), num_bins=2)
+        [(0.25, 0.0, 1), (0.8125, 0.5, 2)]
     """
     if not len(confidence):
         return []

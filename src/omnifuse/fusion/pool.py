@@ -26,7 +26,9 @@ class _PoolFusion(nn.Module):
         vectors, present = self.absent.pooled(tokens)
         pooled = self.pool(vectors, present)
         # Which fields are there is itself told, so that the same vector from one field or from three differs
-        missing = torch.where(present.unsqueeze(-1), self.marks.to(vectors.dtype), self.absent.vectors.to(vectors.dtype))
+        missing = torch.where(
+            present.unsqueeze(-1), self.marks.to(vectors.dtype), self.absent.vectors.to(vectors.dtype)
+        )
         return Fused(*self.absent.joined(tokens), pooled + missing.sum(dim=1))
 
 

@@ -163,7 +163,8 @@ def combine(kind: TaskKind, heads: Mapping[str, np.ndarray], by: SubsetCalibrati
         known = {FUSED: 1.0}
     if kind is TaskKind.REGRESSION:
         total = sum(known.values())
-        return np.asarray(sum(weight * heads[name] for name, weight in known.items()) / total).mean(axis=0)
+        mean = sum(weight * heads[name] for name, weight in known.items()) / total
+        return np.asarray(np.asarray(mean).mean(axis=0))
     as_logs = log_softmax if kind is TaskKind.CLASSIFICATION else np.asarray
     pooled = sum(weight * as_logs(heads[name]) for name, weight in known.items())
     heated = np.asarray(pooled) / by.temperature

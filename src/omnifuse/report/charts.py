@@ -73,8 +73,13 @@ def lines(
     x_all = np.concatenate([np.asarray(xs, float) for _, xs, _ in series])
     y_all = np.concatenate([np.asarray(ys, float) for _, _, ys in series])
     x_low, x_high, y_low, y_high = x_all.min(), x_all.max(), min(y_all.min(), 0.0), y_all.max()
-    to_x = lambda x: left + (x - x_low) / max(x_high - x_low, 1e-9) * (right - left)  # noqa: E731
-    to_y = lambda y: bottom - (y - y_low) / max(y_high - y_low, 1e-9) * (bottom - top)  # noqa: E731
+
+    def to_x(x: float) -> float:
+        return float(left + (x - x_low) / max(x_high - x_low, 1e-9) * (right - left))
+
+    def to_y(y: float) -> float:
+        return float(bottom - (y - y_low) / max(y_high - y_low, 1e-9) * (bottom - top))
+
     parts = []
     for tick in _ticks(y_low, y_high):
         parts.append(f'<line x1="{left}" x2="{right}" y1="{to_y(tick):.1f}" y2="{to_y(tick):.1f}" stroke="#e2e8f0"/>')
@@ -115,9 +120,9 @@ def confusion(matrix: np.ndarray, names: Sequence[str]) -> Markup:
                     f'<text x="{x + cell / 2}" y="{y + cell / 2 + 4}" text-anchor="middle" font-size="11" '
                     f'font-family="system-ui, sans-serif" fill="{ink}">{int(matrix[row, column])}</text>'
                 )
-    for column in range(size):
-        if cell >= 26:
-            parts.append(_label(left + column * cell + cell / 2, 20, _short(names[column], cell // 6)))
+    if cell >= 26:
+        centres = [left + column * cell + cell / 2 for column in range(size)]
+        parts += [_label(x, 20, _short(name, cell // 6)) for x, name in zip(centres, names, strict=True)]
     parts.append(_label(left, 9, "answered", "start"))
     parts.append(_label(6, 9, "truth", "start"))
     return _svg(left + size * cell + 10, 34 + size * cell, "".join(parts), "confusion matrix")
@@ -127,8 +132,13 @@ def reliability(bins: Sequence[tuple[float, float, int]]) -> Markup:
     """Reliability diagram of (mean confidence, share correct, count); the diagonal is perfect."""
     left, right, top, bottom = 46, 286, 10, 250
     total = max(sum(count for _, _, count in bins), 1)
-    to_x = lambda value: left + value * (right - left)  # noqa: E731
-    to_y = lambda value: bottom - value * (bottom - top)  # noqa: E731
+
+    def to_x(value: float) -> float:
+        return left + value * (right - left)
+
+    def to_y(value: float) -> float:
+        return bottom - value * (bottom - top)
+
     parts = [f'<path d="M{left} {bottom}L{right} {top}" stroke="#94a3b8" stroke-dasharray="4 4"/>']
     parts.append(f'<path d="M{left} {top}V{bottom}H{right}" stroke="#94a3b8" fill="none"/>')
     for tick in (0, 0.25, 0.5, 0.75, 1):

@@ -89,7 +89,9 @@ def _tiles(metrics: dict[str, Any]) -> list[dict[str, str]]:
     ]
 
 
-def _bar(name: str, score: dict[str, Any] | float | None, *, strong: bool) -> tuple[str, float, float, float, bool] | None:
+def _bar(
+    name: str, score: dict[str, Any] | float | None, *, strong: bool
+) -> tuple[str, float, float, float, bool] | None:
     if score is None:
         return None
     if not isinstance(score, dict):
@@ -104,9 +106,9 @@ def _bar(name: str, score: dict[str, Any] | float | None, *, strong: bool) -> tu
 def _bars(target: TargetData, metric: str) -> Any:
     result = target.result
     rows = [_bar("all fields", result["metrics"][metric], strong=True)]
-    others = [_bar(name, scores.get(metric), strong=False) for name, scores in result.get("baselines", {}).items()]
-    rows += sorted((row for row in others if row is not None), key=lambda row: -row[1])
-    return charts.bars([row for row in rows if row is not None], title=metric.replace("_", " "))
+    listed = [_bar(name, scores.get(metric), strong=False) for name, scores in result.get("baselines", {}).items()]
+    others = sorted((row for row in listed if row is not None), key=lambda row: -row[1])
+    return charts.bars([row for row in [*rows, *others] if row is not None], title=metric.replace("_", " "))
 
 
 def _subset_bars(target: TargetData, metric: str) -> Any:

@@ -53,7 +53,9 @@ class Heads(nn.Module):
             nn.Sequential(nn.LayerNorm(dim), nn.Dropout(dropout), nn.Linear(dim, output_dim)) for _ in self.fields
         )
 
-    def forward(self, fused: Fused, tokens: Mapping[str, Tokens]) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+    def forward(
+        self, fused: Fused, tokens: Mapping[str, Tokens]
+    ) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         """Outputs of the fused head, of the field heads, and which rows have each field."""
         answers, present = {}, {}
         for index, name in enumerate(self.fields):

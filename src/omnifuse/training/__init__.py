@@ -1,1 +1,1 @@
-"""Training: batches, the loop, optimiser and schedule, weight averaging, checkpoints, loggers, and running a network."""
+"""Training: batches, the loop, optimiser and schedule, weight averaging, checkpoints, loggers, running a network."""

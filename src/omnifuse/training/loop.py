@@ -93,6 +93,7 @@ class Trainer:
         self.result = TrainingResult()
         self.best: tuple[float, dict[str, Tensor]] | None = None
         self.best_step = 0
+        self.step_times: list[float] = []
 
     def run(self, *, seconds: float | None = None, epochs: int | None = None, resume: bool = False) -> TrainingResult:
         """Train.
@@ -130,10 +131,13 @@ class Trainer:
         start, waited = step, 0.0
         stop = planned if planned is not None else min(TIMED_STEPS, longest)
         while True:
+            step_began = time.monotonic()
             for batch in self.source.steps(step, stop):
                 self._step(fabric, wrapped_optimiser, batch, step, planned or longest)
                 average.update(self.model, step)
                 step += 1
+                self.step_times.append(time.monotonic() - step_began)
+                step_began = time.monotonic()
                 waited = self.source.waited
                 self._tell(step, planned or longest, time.monotonic() - began, start, waited)
                 if planned is not None and self._judged(average, step, planned):
@@ -145,7 +149,7 @@ class Trainer:
             if planned is not None:
                 break
             assert seconds is not None
-            a_step = (time.monotonic() - began) / max(step, 1)
+            a_step = float(np.median(self.step_times[1:] or self.step_times))
             left = seconds * USABLE - (time.monotonic() - began)
             planned = stop = min(longest, step + max(int(left / a_step), 1))
             average = self._averaged_over(average, planned)

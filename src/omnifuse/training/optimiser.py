@@ -21,9 +21,7 @@ def make_optimiser(model: nn.Module, *, learning_rate: float, weight_decay: floa
     kept: list[nn.Parameter] = []
     decayed: list[nn.Parameter] = []
     matrices = {
-        id(module.weight)
-        for module in model.modules()
-        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d)
+        id(module.weight) for module in model.modules() if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d)
     }
     for parameter in model.parameters():
         if parameter.requires_grad:
@@ -72,7 +70,7 @@ class WeightAverage:
     @torch.no_grad()
     def copy_to(self, model: nn.Module) -> None:
         """Put the mean into the model."""
-        parameters = [value for value in model.parameters() if value.requires_grad]
+        parameters: list[torch.Tensor] = [value for value in model.parameters() if value.requires_grad]
         torch._foreach_copy_(parameters, self.values)
 
     def state(self) -> dict[str, torch.Tensor]:

@@ -27,7 +27,9 @@ def make_fabric() -> Any:
     from lightning.fabric import Fabric
 
     if torch.cuda.is_available():
-        return Fabric(accelerator="cuda", devices=1, precision="bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true")
+        return Fabric(
+            accelerator="cuda", devices=1, precision="bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+        )
     return Fabric(accelerator="cpu", devices=1, precision="bf16-mixed" if processor_has_bf16() else "32-true")
 
 

@@ -1,0 +1,53 @@
+"""Bilinear layers: how much two vectors belong together, feature by feature. Shapes: B rows, D width, O outputs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class BilinearAssociation(nn.Module):
+    """The full form `x' W_o y + b_o` for each output o: exact but D x D x O weights; prefer it for small widths.
+
+    Args:
+        dim: D of both vectors.
+        output_dim: O.
+
+    Shape: (B, D), (B, D) to (B, O).
+
+    References: Tenenbaum and Freeman 2000, Separating Style and Content with Bilinear Models.
+    """
+
+    def __init__(self, dim: int, output_dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(output_dim, dim, dim) / dim)
+        self.bias = nn.Parameter(torch.zeros(output_dim))
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Associate two vectors a row."""
+        return torch.einsum("bi,oij,bj->bo", first, self.weight, second) + self.bias
+
+
+class LowRankBilinear(nn.Module):
+    """`P (tanh(U x) * tanh(V y))`: the bilinear form at rank R, with far fewer weights.
+
+    Args:
+        dim: D of both vectors.
+        rank: R.
+        output_dim: O.
+
+    Shape: (B, D), (B, D) to (B, O).
+
+    References: Kim et al. 2017, Hadamard Product for Low-rank Bilinear Pooling, equation 12.
+    """
+
+    def __init__(self, dim: int, rank: int, output_dim: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(dim, rank)
+        self.second = nn.Linear(dim, rank)
+        self.output = nn.Linear(rank, output_dim)
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        """Associate two vectors a row."""
+        out: Tensor = self.output(torch.tanh(self.first(first)) * torch.tanh(self.second(second)))
+        return out

@@ -1,0 +1,668 @@
+"""T01 to T13 and T23: files that are empty, cut, forged, hostile or in the wrong place."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from omnifuse.data.audio import AudioPreprocessor
+from omnifuse.data.image import FITS, ImagePreprocessor
+from omnifuse.data.media import MediaDoor, MediaLimits
+from omnifuse.data.workers import decode_cell
+from omnifuse.errors import MediaError
+
+DRAW = np.random.default_rng(0)
+NOISE = DRAW.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+DOOR = MediaDoor()
+
+
+def encoded(picture, kind="PNG", **options) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def sound(samples, rate=8000, kind="WAV", subtype=None) -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate, format=kind, subtype=subtype)
+    return buffer.getvalue()
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def resident_mb() -> float:
+    with open("/proc/self/statm", encoding="ascii") as handle:
+        return int(handle.read().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
+
+
+def routes(cell, rate_hz=8000):
+    """Every way into the door."""
+    return [
+        lambda: DOOR.image(cell),
+        lambda: DOOR.audio(cell, rate_hz),
+        lambda: DOOR.audio_rate(cell),
+        lambda: DOOR.content_key(cell),
+    ]
+
+
+def test_t01_empty_file_and_empty_bytes(tmp_path):
+    (tmp_path / "a.png").touch()
+    for attempt in routes(tmp_path / "a.png"):
+        with pytest.raises(MediaError, match=r"The file is empty \(0 bytes\)\. Read from '.*a\.png'"):
+            attempt()
+    for attempt in routes(b""):
+        with pytest.raises(MediaError, match=r"is empty \(0 bytes\)"):
+            attempt()
+
+
+FORMATS = {
+    "JPEG": {},
+    "JPEG progressive": {"progressive": True},
+    "PNG": {},
+    "GIF": {},
+    "WEBP": {},
+    "BMP": {},
+    "TIFF": {},
+    "TIFF lzw": {"compression": "tiff_lzw"},
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("flat", [False, True])
+def test_t02_truncated_picture_is_rejected_at_every_cut(name, flat):
+    picture = Image.new("RGB", (50, 50), (1, 2, 3)) if flat else Image.fromarray(NOISE)
+    data = encoded(picture, name.split()[0], **FORMATS[name])
+    assert DOOR.image(data).shape[2] == 3
+    for tenth in range(10):
+        with pytest.raises(MediaError):
+            DOOR.image(data[: len(data) * tenth // 10])
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_t02_truncated_picture_says_so_and_no_cut_is_filled_with_grey(kind):
+    data = encoded(Image.fromarray(NOISE), kind)
+    with pytest.raises(MediaError, match=f"The {kind} picture ends before its last pixel"):
+        DOOR.image(data[: len(data) // 2])
+    whole = DOOR.image(data)
+    for length in range(len(data) - 300, len(data)):
+        try:
+            np.testing.assert_array_equal(DOOR.image(data[:length]), whole)
+        except MediaError:
+            continue
+
+
+def test_t03_png_bomb():
+    rows = zlib.compressobj(9)
+    line = bytes(50_000 * 3 + 1)
+    body = b"".join(rows.compress(line) for _ in range(4000)) + rows.flush()
+    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    assert len(data) < 1_000_000
+    before = resident_mb()
+    with pytest.raises(MediaError, match="at most 67 million"):
+        DOOR.image(data)
+    assert resident_mb() - before < 50
+
+
+def _forged(kind: str, width: int, height: int) -> bytes:
+    data = bytearray(encoded(Image.fromarray(NOISE), kind))
+    if kind == "GIF":
+        data[6:10] = struct.pack("<HH", width, height)
+    elif kind == "BMP":
+        data[18:26] = struct.pack("<ii", width, height)
+    elif kind == "JPEG":
+        start = data.index(b"\xff\xc0")
+        data[start + 5 : start + 9] = struct.pack(">HH", height, width)
+    else:
+        frame = bytes(data[12:])
+        canvas = struct.pack("<I", 0) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+        body = b"WEBPVP8X" + struct.pack("<I", 10) + canvas + frame
+        return b"RIFF" + struct.pack("<I", len(body)) + body
+    return bytes(data)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "JPEG", "WEBP"])
+def test_t03_bombs_of_other_formats(kind):
+    before = resident_mb()
+    with pytest.raises(MediaError):
+        DOOR.image(_forged(kind, 16_000, 16_000))
+    assert resident_mb() - before < 50
+
+
+def test_t03_picture_just_above_its_limit_is_refused_and_just_below_is_read():
+    data = encoded(Image.new("RGB", (100, 100)))
+    assert MediaDoor(limits=MediaLimits(max_pixels=10_000)).image(data).shape == (100, 100, 3)
+    with pytest.raises(MediaError, match="100 x 100 pixels, at most 0 million"):
+        MediaDoor(limits=MediaLimits(max_pixels=9_999)).image(data)
+
+
+def _long_gif(frames: int) -> bytes:
+    one = encoded(Image.new("P", (8, 8), 5), "GIF")
+    start = one.index(b"\x2c")
+    return one[:start] + one[start:-1] * frames + b";"
+
+
+def _long_apng(frames: int) -> bytes:
+    one = encoded(Image.new("RGB", (8, 8), (9, 9, 9)))
+    idat = one.index(b"IDAT") - 4
+    length = struct.unpack(">I", one[idat : idat + 4])[0]
+    pixels = one[idat + 8 : idat + 8 + length]
+    parts = [one[:idat], chunk(b"acTL", struct.pack(">II", frames, 0))]
+    control = struct.pack(">IIIIHHBB", 8, 8, 0, 0, 1, 10, 0, 0)
+    parts += [chunk(b"fcTL", struct.pack(">I", 0) + control), one[idat : idat + 12 + length]]
+    again = chunk(b"fcTL", struct.pack(">I", 1) + control) + chunk(b"fdAT", struct.pack(">I", 2) + pixels)
+    return b"".join([*parts, again * (frames - 1), chunk(b"IEND", b"")])
+
+
+def _long_webp(frames: int) -> bytes:
+    first, second = Image.new("RGB", (8, 8), (9, 9, 9)), Image.new("RGB", (8, 8), (200, 9, 9))
+    one = encoded(first, "WEBP", save_all=True, append_images=[second], lossless=True)
+    start = one.rindex(b"ANMF")
+    body = one[8:start] + one[start:] * (frames - 1)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+@pytest.mark.parametrize("make", [_long_gif, _long_apng, _long_webp])
+def test_t04_animation_with_100000_frames_gives_its_first(make, monkeypatch):
+    data = make(100_000)
+    sought = []
+    for plugin in ("GifImagePlugin.GifImageFile", "PngImagePlugin.PngImageFile", "WebPImagePlugin.WebPImageFile"):
+        module, name = plugin.split(".")
+        kind = getattr(__import__(f"PIL.{module}", fromlist=[name]), name)
+        monkeypatch.setattr(kind, "seek", lambda self, frame: sought.append(frame))
+    np.testing.assert_array_equal(DOOR.image(data), DOOR.image(make(2)))
+    assert sought == []
+
+
+def _tiff(samples_per_pixel: int) -> bytes:
+    tags = [(256, 4, 1, 8), (257, 4, 1, 8), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 200)]
+    tags += [(277, 3, 1, samples_per_pixel), (278, 4, 1, 8), (279, 4, 1, 192)]
+    body = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    data = b"II*\0" + struct.pack("<IH", 8, len(tags)) + body + bytes(4)
+    return data.ljust(200, b"\0") + bytes(192)
+
+
+def test_t05_tiff_with_60000_samples_a_pixel_is_refused():
+    before = resident_mb()
+    with pytest.raises(MediaError, match="The TIFF picture is damaged or of a rare kind"):
+        DOOR.image(_tiff(60_000))
+    assert resident_mb() - before < 50
+
+
+FOREIGN = {
+    "EPS": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+    "PSD": b"8BPS\0\1" + bytes(40),
+    "JP2": b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(40),
+    "SVG": b'<svg xmlns="http://www.w3.org/2000/svg"/>',
+    "PPM": b"P6 1 1 255\n\0\0\0",
+    "ICO": b"\0\0\1\0\1\0" + bytes(40),
+    "PDF": b"%PDF-1.7\n" + bytes(40),
+    "XBM": b"#define a_width 1\n#define a_height 1\n",
+    "BM as text": b"BMW is a maker of cars, not a picture at all",
+    "WAV": sound(np.zeros(9)),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_t06_foreign_format_renamed_png_never_meets_a_decoder(name, tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(FOREIGN[name])
+    monkeypatch.setattr(Image, "open", lambda *given, **options: pytest.fail("a decoder was started"))
+    for cell in (tmp_path / "a.png", FOREIGN[name]):
+        with pytest.raises(MediaError, match="The content is not PNG, JPEG, GIF, WebP, BMP or TIFF"):
+            DOOR.image(cell)
+
+
+@pytest.mark.parametrize("data", [b"MThd" + bytes(40), b"#!AMR\n" + bytes(40), b"RIFF\0\0\0\0AVI LIST", b"\0" * 64])
+def test_t06_foreign_sounds_never_meet_a_decoder(data, monkeypatch):
+    monkeypatch.setattr(soundfile, "SoundFile", lambda *given, **options: pytest.fail("a decoder was started"))
+    with pytest.raises(MediaError, match="The content is not WAV, FLAC, OGG"):
+        DOOR.audio(data, 8000)
+
+
+def test_t06_sound_of_a_listed_start_and_another_inside():
+    for data in (b"ID3" + bytes(60), b"\xff\xfb" + bytes(60), b"OggS" + bytes(60), b"fLaC" + bytes(60)):
+        with pytest.raises(MediaError, match=r"damaged or of a rare kind|not WAV|no samples|middle"):
+            DOOR.audio(data, 8000)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (1, 20_000), (20_000, 1)])
+@pytest.mark.parametrize("fit", FITS)
+def test_t07_pictures_of_one_pixel_width(shape, fit):
+    array = DRAW.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    for cell in (array, encoded(Image.fromarray(array))):
+        decoded = decode_cell(cell, ImagePreprocessor(32, 48, fit), DOOR)
+        assert decoded["pixels"].shape == (1, 32, 48, 3)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (5, 0), (0, 5, 3), (0, 0, 4)])
+def test_t07_pictures_without_pixels(shape):
+    with pytest.raises(MediaError, match="The picture has no pixels"):
+        DOOR.image(np.zeros(shape, np.uint8))
+
+
+def test_t07_files_without_pixels():
+    header = struct.pack(">IIBBBBB", 0, 5, 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    with pytest.raises(MediaError):
+        DOOR.image(data)
+
+
+def close(got, expected):
+    assert got.dtype == np.uint8
+    assert got.shape == expected.shape
+    assert np.abs(got.astype(int) - np.asarray(expected).astype(int)).max() <= 1
+
+
+def test_t08_cmyk():
+    inks = DRAW.integers(0, 256, (6, 5, 4), dtype=np.uint8)
+    expected = (255 - inks[:, :, :3].astype(float)) * (255 - inks[:, :, 3:].astype(float)) / 255
+    close(DOOR.image(encoded(Image.fromarray(inks, "CMYK"), "TIFF")), np.round(expected))
+    flat = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    red = DOOR.image(encoded(flat, "JPEG", quality=98)).astype(int)
+    assert np.abs(red - [255, 0, 0]).max() <= 3
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_t08_sixteen_bits_are_scaled_not_clipped(kind):
+    values = np.linspace(0, 65_535, 600).astype(np.uint16).reshape(20, 30)
+    close(DOOR.image(encoded(Image.fromarray(values), kind)), np.repeat(np.round(values / 257)[:, :, None], 3, axis=2))
+
+
+def test_t08_sixteen_bits_with_white_at_zero():
+    values = np.linspace(0, 65_535, 600).astype(np.uint16).reshape(20, 30)
+    data = encoded(Image.fromarray(values), "TIFF", tiffinfo={262: 0})
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.tag_v2[262] == 0
+    close(DOOR.image(data), np.repeat(np.round((65_535 - values) / 257)[:, :, None], 3, axis=2))
+
+
+def test_t08_sixteen_bit_colours():
+    values = DRAW.integers(0, 65_536, (6, 5, 3)).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", 5, 6, 16, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    close(DOOR.image(data), np.round(values / 257))
+
+
+def test_t08_floats_and_wide_integers_are_scaled():
+    unit = DRAW.random((6, 5)).astype(np.float32)
+    close(DOOR.image(encoded(Image.fromarray(unit), "TIFF")), np.repeat(np.round(unit * 255)[:, :, None], 3, axis=2))
+    wide = np.array([[-5, 0, 995]], np.int32)
+    close(DOOR.image(encoded(Image.fromarray(wide), "TIFF")), np.repeat(np.array([[0, 1, 255]])[:, :, None], 3, axis=2))
+    holes = np.array([[np.nan, 0.5, np.inf]], np.float32)
+    assert DOOR.image(Image.fromarray(holes)).shape == (1, 3, 3)
+    assert DOOR.image(Image.fromarray(np.full((2, 2), 7.0, np.float32))).max() == 0
+
+
+def test_t08_palette_with_transparency_lies_on_white():
+    picture = Image.new("P", (3, 1))
+    picture.putdata([0, 1, 2])
+    picture.putpalette([0, 0, 0, 200, 100, 0, 0, 0, 90])
+    expected = np.array([[[255, 255, 255], [228, 178, 128], [0, 0, 90]]])
+    close(DOOR.image(encoded(picture, transparency=bytes([0, 127, 255]))), expected)
+    close(DOOR.image(encoded(picture, transparency=0)), np.array([[[255, 255, 255], [200, 100, 0], [0, 0, 90]]]))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "RGBa", "La"])
+def test_t08_alpha_lies_on_white(mode):
+    rgba = DRAW.integers(0, 256, (6, 5, 4), dtype=np.uint8)
+    rgba[:, :, 1] = rgba[:, :, 2] = rgba[:, :, 0]
+    rgba[0, 0, 3] = 0
+    source = Image.fromarray(rgba, "RGBA")
+    alpha = rgba[:, :, 3:].astype(float) / 255
+    expected = np.round(rgba[:, :, :3] * alpha + 255 * (1 - alpha))
+    picture = {
+        "RGBA": lambda: source,
+        "LA": lambda: Image.merge("LA", (source.getchannel(0), source.getchannel(3))),
+        "PA": lambda: Image.merge("LA", (source.getchannel(0), source.getchannel(3))).convert("PA"),
+        "RGBa": lambda: source.convert("RGBa"),
+        "La": lambda: Image.merge("LA", (source.getchannel(0), source.getchannel(3))).convert("La"),
+    }[mode]()
+    assert picture.mode == mode
+    got = DOOR.image(picture)
+    assert np.abs(got.astype(int) - expected).max() <= (1 if mode in ("RGBA", "LA", "PA") else 2)
+    if mode in ("RGBA", "LA"):
+        close(DOOR.image(encoded(picture)), expected)
+
+
+def test_t08_grey_and_one_bit():
+    grey = DRAW.integers(0, 256, (6, 5), dtype=np.uint8)
+    close(DOOR.image(encoded(Image.fromarray(grey))), np.repeat(grey[:, :, None], 3, axis=2))
+    bits = grey > 100
+    close(DOOR.image(encoded(Image.fromarray(bits))), np.repeat(bits[:, :, None] * np.uint8(255), 3, axis=2))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_t08_exif_turn_is_applied_once(kind, turn):
+    upright = np.asarray(Image.fromarray(DRAW.integers(0, 256, (2, 3, 3), dtype=np.uint8)).resize((48, 32), 0))
+    undo = {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.swapaxes(0, 1),
+        6: lambda a: np.rot90(a),
+        7: lambda a: a[::-1, ::-1].swapaxes(0, 1),
+        8: lambda a: np.rot90(a, -1),
+    }
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    options = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
+    data = encoded(Image.fromarray(np.ascontiguousarray(undo[turn](upright))), kind, exif=exif, **options)
+    got = DOOR.image(data)
+    assert got.shape == upright.shape
+    assert np.abs(got.astype(int) - upright).max() <= (3 if kind == "JPEG" else 0)
+
+
+def test_t08_damaged_exif_does_not_lose_the_picture():
+    data = encoded(Image.fromarray(NOISE), "JPEG", exif=b"Exif\0\0II*\0" + b"\xff" * 40)
+    assert DOOR.image(data).shape == NOISE.shape
+
+
+@pytest.fixture(scope="module")
+def long_sound(tmp_path_factory):
+    """Ogg Opus of 700 s, silent but for a click near its end."""
+    path = tmp_path_factory.mktemp("long") / "long.opus"
+    with soundfile.SoundFile(path, "w", 8000, 1, format="OGG", subtype="OPUS") as file:
+        for _ in range(70):
+            file.write(np.zeros(80_000, np.float32))
+    return path
+
+
+@pytest.mark.parametrize("route", ["path", "bytes", "decode_cell"])
+def test_t09_long_opus_stops_while_decoding(route, long_sound, monkeypatch):
+    decoded = []
+    read = soundfile.SoundFile.read
+    monkeypatch.setattr(
+        soundfile.SoundFile, "read", lambda self, **given: decoded.append(len(given["out"])) or read(self, **given)
+    )
+    if route == "decode_cell":
+        preprocessor = AudioPreprocessor(rate_hz=8000, max_seconds=3)
+        assert decode_cell(long_sound, preprocessor, DOOR)["log_mel"].shape[0] == 299
+        assert sum(decoded) <= 8000 * 3.2
+        return
+    cell = long_sound if route == "path" else long_sound.read_bytes()
+    assert len(DOOR.audio(cell, 8000)) == 600 * 8000
+    assert sum(decoded) == 600 * 8000
+
+
+def test_t09_long_arrays_are_cut_too():
+    door = MediaDoor(limits=MediaLimits(max_audio_s=2))
+    assert len(door.audio((np.zeros((90_000, 2), np.int16), 8000), 4000)) == 8000
+
+
+@pytest.mark.parametrize("route", ["path", "bytes"])
+def test_t10_flac_with_forged_rate_and_8_channels_hits_the_byte_cap(route, tmp_path):
+    data = bytearray(sound(np.zeros((2_000_000, 8), np.int16), 96_000, "FLAC"))
+    assert len(data) < 200_000
+    assert data[4] & 0x7F == 0
+    packed = int.from_bytes(data[18:26], "big")
+    data[18:26] = ((packed & ~(0xFFFFF << 44)) | (655_350 << 44)).to_bytes(8, "big")
+    door = MediaDoor(limits=MediaLimits(max_audio_bytes=32 * 2**20))
+    cell = bytes(data)
+    if route == "path":
+        cell = tmp_path / "a.flac"
+        cell.write_bytes(data)
+    before = resident_mb()
+    assert door.audio_rate(cell) == 655_350
+    with pytest.raises(MediaError, match="more than 32 MB of samples"):
+        door.audio(cell, 16_000)
+    assert resident_mb() - before < 50
+
+
+def test_t11_wav_that_claims_4_gb_gives_what_it_has(tmp_path):
+    data = bytearray(sound(np.full(1000, 0.25), subtype="PCM_16"))
+    data[4:8] = data[40:44] = b"\xf0\xff\xff\xff"
+    (tmp_path / "a.wav").write_bytes(data)
+    before = resident_mb()
+    for cell in (bytes(data), tmp_path / "a.wav"):
+        np.testing.assert_allclose(DOOR.audio(cell, 8000), 0.25, atol=1e-3)
+    assert resident_mb() - before < 50
+
+
+def test_t11_sounds_that_end_early_or_have_no_samples():
+    with pytest.raises(MediaError, match="The sound has no samples"):
+        DOOR.audio(sound(np.zeros(0)), 8000)
+    noise = DRAW.normal(0, 0.1, 40_000)
+    for kind in ("WAV", "FLAC", "OGG", "MP3", "AIFF"):
+        data = sound(noise, 8000, kind)
+        whole = DOOR.audio(data, 8000)
+        for tenth in range(10):
+            try:
+                got = DOOR.audio(data[: len(data) * tenth // 10], 8000)
+            except MediaError:
+                continue
+            # Never more than there is: a shorter sound, no padding with silence
+            assert len(got) <= len(whole) * (tenth + 1) / 10 + 4096
+            assert np.isfinite(got).all()
+
+
+BAD_SAMPLES = {
+    "nan": np.nan,
+    "inf": np.inf,
+    "-inf": -np.inf,
+    "denormal": 1e-42,
+    "huge": 3e38,
+}
+
+
+@pytest.mark.parametrize("name", BAD_SAMPLES)
+@pytest.mark.parametrize("rate_hz", [8000, 16_000])
+def test_t12_samples_that_are_not_finite_become_finite(name, rate_hz):
+    samples = DRAW.normal(0, 0.1, (4000, 2)).astype(np.float32)
+    samples[10:20, 0] = BAD_SAMPLES[name]
+    for cell in (sound(samples, subtype="FLOAT"), (samples, 8000), (samples.astype(np.float64), 8000)):
+        got = DOOR.audio(cell, rate_hz)
+        assert len(got) == 4000 * rate_hz // 8000
+        assert np.isfinite(got).all()
+        assert np.isfinite(AudioPreprocessor(rate_hz=rate_hz)(got)["log_mel"]).all()
+
+
+def test_t12_one_bad_sample_costs_one_sample():
+    samples = DRAW.normal(0, 0.1, 4000).astype(np.float32)
+    samples[10] = np.nan
+    got = DOOR.audio(sound(samples, subtype="FLOAT"), 8000)
+    assert got[10] == 0
+    np.testing.assert_array_equal(np.delete(got, 10), np.delete(samples, 10))
+
+
+def test_t12_sound_without_one_finite_sample_is_rejected():
+    for cell in (sound(np.full(100, np.nan), subtype="FLOAT"), np.full(100, np.inf)):
+        with pytest.raises(MediaError, match="Not one sample of the sound is a finite number"):
+            DOOR.audio(cell, 8000)
+
+
+@pytest.mark.parametrize("level", ["rms", "peak", "none"])
+@pytest.mark.parametrize(
+    "samples",
+    [np.zeros(8000), np.full(8000, 0.7), np.sign(np.sin(np.arange(8000))), np.zeros(1), np.full(3, -1.0)],
+    ids=["silence", "constant", "clipped", "one sample", "three samples"],
+)
+def test_t13_silence_constants_and_clipped_sounds_have_finite_features(samples, level):
+    for subtype in ("PCM_16", "FLOAT"):
+        preprocessor = AudioPreprocessor(rate_hz=8000, level=level)
+        features = decode_cell(sound(samples, subtype=subtype), preprocessor, DOOR)["log_mel"]
+        assert features.shape[1] == preprocessor.num_columns
+        assert np.isfinite(features).all()
+
+
+@pytest.fixture
+def house(tmp_path):
+    """root/a.png inside; secret.png, and links to it, outside."""
+    root = tmp_path / "root"
+    (root / "deep").mkdir(parents=True)
+    data = encoded(Image.fromarray(NOISE))
+    for path in (root / "a.png", root / "deep" / "b.png", tmp_path / "secret.png"):
+        path.write_bytes(data)
+    (tmp_path / "root-beside").mkdir()
+    (tmp_path / "root-beside" / "a.png").write_bytes(data)
+    (root / "link.png").symlink_to(tmp_path / "secret.png")
+    (root / "out").symlink_to(tmp_path)
+    (root / "inner.png").symlink_to(root / "a.png")
+    return root
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.png", "deep/../../secret.png", "link.png", "out/secret.png", "../root-beside/a.png"]
+)
+def test_t23_what_resolves_outside_is_refused_when_confined(house, name):
+    assert MediaDoor(root=house).image(name).shape == NOISE.shape
+    door = MediaDoor(root=house, confined=True)
+    for attempt in (door.image, door.content_key, door.audio_rate, lambda cell: door.audio(cell, 8000)):
+        for cell in (name, house / name):
+            with pytest.raises(MediaError, match="outside the folder of media") as caught:
+                attempt(cell)
+        assert cell == house / name
+    with pytest.raises(MediaError) as caught:
+        door.image(name)
+    assert str(house.parent) not in str(caught.value)
+
+
+def test_t23_what_lies_inside_is_read_when_confined(house, tmp_path):
+    door = MediaDoor(root=house, confined=True)
+    for name in ("a.png", "deep/b.png", "deep/../a.png", "inner.png", str(house / "a.png")):
+        assert door.image(name).shape == NOISE.shape
+    (tmp_path / "alias").symlink_to(house)
+    assert MediaDoor(root=tmp_path / "alias", confined=True).image("a.png").shape == NOISE.shape
+
+
+def test_t23_confined_without_a_folder_opens_nothing(house):
+    with pytest.raises(MediaError, match="Files are not opened here"):
+        MediaDoor(confined=True).image(house / "a.png")
+    assert MediaDoor(confined=True).image((house / "a.png").read_bytes()).shape == NOISE.shape
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["http://a.b/c.png", "HTTPS://a.b/c.png", "file:///etc/passwd", "data:image/png;base64,AAAA", " http://x/y",
+     "ftp://x", "s3://bucket/key.png", "gopher://x", "javascript:alert(1)", "file:etc"],
+)  # fmt: skip
+@pytest.mark.parametrize("confined", [False, True])
+def test_t23_addresses_are_never_opened(house, name, confined):
+    door = MediaDoor(root=house, confined=confined)
+    for attempt in (door.image, door.content_key, door.audio_rate, lambda cell: door.audio(cell, 8000)):
+        with pytest.raises(MediaError, match="addresses are not opened"):
+            attempt(name)
+
+
+def test_t23_pipes_devices_and_folders_are_refused_at_once(house):
+    os.mkfifo(house / "pipe.png")
+    door = MediaDoor(root=house)
+    for name, words in {"pipe.png": "a pipe", "deep": "a folder", ".": "a folder", "/dev/zero": "a device"}.items():
+        for attempt in (door.image, door.content_key, door.audio_rate, lambda cell: door.audio(cell, 8000)):
+            with pytest.raises(MediaError, match=f"This is {words}, not a file"):
+                attempt(name)
+
+
+def test_t23_pipe_that_takes_the_place_of_a_file_is_refused_too(house, monkeypatch):
+    os.mkfifo(house / "pipe.png")
+    real = os.stat(house / "a.png")
+    monkeypatch.setattr("omnifuse.data.media_paths.os.stat", lambda path: real)
+    with pytest.raises(MediaError, match="This is a pipe, not a file"):
+        MediaDoor(root=house).image("pipe.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("none.png", "There is no such file"),
+        ("a.png/b.png", "There is no such file"),
+        ("", "The name of the file is empty"),
+        ("  ", "The name of the file is empty"),
+        ("a\0b.png", "not a name that a file can have"),
+        ("x" * 5000, "The file cannot be opened"),
+        ("\ud800.png", "There is no such file|not a name that a file can have"),
+    ],
+)
+@pytest.mark.parametrize("confined", [False, True])
+def test_t23_names_without_a_file(house, name, words, confined):
+    with pytest.raises(MediaError, match=words) as caught:
+        MediaDoor(root=house, confined=confined).image(name)
+    message = str(caught.value)
+    assert str(house) not in message
+    assert "\n" not in message
+    assert len(message) < 400
+
+
+def test_t23_file_that_may_not_be_read(house, monkeypatch):
+    def refuse(path, flags):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("omnifuse.data.media_paths.os.open", refuse)
+    with pytest.raises(MediaError, match=r"The file may not be read\. Read from 'a\.png'"):
+        MediaDoor(root=house).image("a.png")
+
+
+def test_t23_disk_that_fails_while_reading(house, monkeypatch):
+    def fail(handle, size):
+        raise OSError(5, "Input/output error")
+
+    (house / "a.wav").write_bytes(sound(np.zeros(100)))
+    monkeypatch.setattr("os.read", fail)
+    door = MediaDoor(root=house)
+    with pytest.raises(MediaError, match="Input/output error"):
+        door.image("a.png")
+    for attempt in (door.content_key, door.audio_rate, lambda cell: door.audio(cell, 8000)):
+        with pytest.raises(MediaError, match="The file cannot be read"):
+            attempt("a.wav")
+
+
+def test_t51_no_message_holds_an_address_or_a_resolved_path(tmp_path):
+    cells = [encoded(Image.fromarray(NOISE), kind)[:length] for kind in ("PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP")
+             for length in (20, 34, 100, 700)]  # fmt: skip
+    cells += [
+        sound(np.zeros(100), 8000, kind)[:length] for kind in ("WAV", "FLAC", "OGG", "MP3") for length in (12, 40)
+    ]
+    for number, cell in enumerate(cells):
+        path = tmp_path / f"{number}"
+        path.write_bytes(cell)
+        door = MediaDoor(root=tmp_path)
+        for attempt in (door.image, lambda cell: door.audio(cell, 8000)):  # noqa: B023
+            for given in (cell, path.name):
+                try:
+                    attempt(given)
+                except MediaError as error:
+                    text = str(error)
+                    assert "0x" not in text
+                    assert str(tmp_path) not in text
+                    assert "\n" not in text
+                    assert error.__suppress_context__
+
+
+def test_pictures_with_flipped_bits_give_pixels_or_a_clean_error():
+    for kind in ("PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP"):
+        data = encoded(Image.fromarray(NOISE), kind)
+        for _ in range(60):
+            broken = bytearray(data)
+            for at in DRAW.integers(0, min(len(data), 400), 3):
+                broken[at] ^= 1 << int(DRAW.integers(0, 8))
+            try:
+                assert MediaDoor(limits=MediaLimits(max_pixels=10**6)).image(broken).ndim == 3
+            except MediaError:
+                continue
+
+
+def test_sounds_with_flipped_bits_give_samples_or_a_clean_error():
+    noise = DRAW.normal(0, 0.1, 4000)
+    for kind in ("WAV", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF", "W64"):
+        data = sound(noise, 8000, kind)
+        for _ in range(40):
+            broken = bytearray(data)
+            for at in DRAW.integers(0, min(len(data), 200), 3):
+                broken[at] ^= 1 << int(DRAW.integers(0, 8))
+            try:
+                got = MediaDoor(limits=MediaLimits(max_audio_s=5)).audio(broken, 8000)
+                assert np.isfinite(got).all()
+                assert len(got) <= 40_001
+            except MediaError:
+                continue
