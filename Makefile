@@ -8,6 +8,8 @@ EXTRA_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX),)
 STAMP := $(VENV)/.installed
 
 export OMP_NUM_THREADS ?= 2
+# Threads that wait asleep: with another busy program on the machine, spinning ones slow training tenfold
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .PHONY: demo test test-all check bench docs clean
 

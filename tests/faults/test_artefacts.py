@@ -60,7 +60,7 @@ def test_t24_pickle_renamed_is_refused_and_never_runs(tmp_path):
     canary = tmp_path / "canary"
     path = tmp_path / "weights.safetensors"
     path.write_bytes(pickle.dumps(Canary(canary)))
-    with pytest.raises(ArtefactError, match="not a safetensors file|damaged"):
+    with pytest.raises(ArtefactError, match=r"not a safetensors file|damaged"):
         read_weights(path)
     assert not canary.exists()
 
@@ -81,7 +81,7 @@ BAD_HEADERS = {
     "negative": (json.dumps({"a": entry(shape=(-2,), offsets=(0, -8))}), 8),
     "size_mismatch": (json.dumps({"a": entry(shape=(3,))}), 8),
     "unknown_dtype": (json.dumps({"a": entry(dtype="__import__")}), 8),
-    "duplicate_key": ('{"a": %s, "a": %s}' % (json.dumps(entry()), json.dumps(entry())), 8),
+    "duplicate_key": (f'{{"a": {json.dumps(entry())}, "a": {json.dumps(entry())}}}', 8),
     "truncated_tail": (json.dumps({"a": entry()}), 5),
     "trailing_bytes": (json.dumps({"a": entry()}), 30),
     "overflow_shape": (json.dumps({"a": entry(shape=(2**40, 2**40), offsets=(0, 8))}), 8),

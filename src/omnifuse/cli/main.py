@@ -49,6 +49,8 @@ def _say(text: str) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 2 the input is wrong, 3 the environment lacks something, 1 our bug."""
+    # Before torch is loaded: threads that spin while they wait slow training tenfold where another program is busy
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [word for word in given if word != "--debug"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from omnifuse.data.augment_limits import check_limits
-from omnifuse.data.augment_warp import affine_warp, recolour, sharpen
+from omnifuse.data.augment_warp import affine_warp, parts, recolour, sharpen
 
 RAND_OPS = (
     "rotate",
@@ -119,8 +119,8 @@ class ImageAugment:
         maps = np.concatenate([matrix, (centre + moved - matrix @ centre)[:, :, None]], axis=2)
         result = pixels.copy()
         changed = np.flatnonzero((maps != np.eye(2, 3)).any(axis=(1, 2)))
-        if len(changed):
-            result[changed] = affine_warp(pixels[changed], maps[changed])
+        for part in parts(changed, pixels):
+            result[part] = affine_warp(pixels[part], maps[part])
         return result
 
     def _recoloured(self, pixels: np.ndarray, chosen: dict[str, np.ndarray], rng: np.random.Generator) -> np.ndarray:
@@ -133,9 +133,9 @@ class ImageAugment:
         contrast = 1 + amounts[1] + chosen["contrast"]
         # Saturation costs as much as all else: only the pictures that need it go through it
         for group in (np.flatnonzero(saturation == 1), np.flatnonzero(saturation != 1)):
-            if len(group):
-                pixels[group] = recolour(
-                    pixels[group], brightness=brightness[group], contrast=contrast[group], saturation=saturation[group]
+            for part in parts(group, pixels):
+                pixels[part] = recolour(
+                    pixels[part], brightness=brightness[part], contrast=contrast[part], saturation=saturation[part]
                 )
         return pixels
 
@@ -148,9 +148,11 @@ class ImageAugment:
         columns = np.clip(np.sqrt(area / aspect), 1, width).astype(int)
         tops = (rng.random(count) * (height - rows + 1)).astype(int)
         lefts = (rng.random(count) * (width - columns + 1)).astype(int)
+        step = max(1, min(height, width) // 16)
         for index in picked:
             top, left = tops[index], lefts[index]
-            pixels[index, top : top + rows[index], left : left + columns[index]] = pixels[index].mean(axis=(0, 1)) + 0.5
+            colour = pixels[index, ::step, ::step].reshape(-1, 3).mean(axis=0) + 0.5
+            pixels[index, top : top + rows[index], left : left + columns[index]] = colour
 
 
 def _posterized(pixels: np.ndarray, amounts: np.ndarray) -> np.ndarray:

@@ -1,6 +1,8 @@
-"""Affine warps and colour changes of many pictures at once, in numpy. Shapes: P pictures, H W height and width."""
+"""Affine warps and colour changes of several pictures at once, in numpy. Shapes: P pictures, H W height and width."""
 
 from __future__ import annotations
+
+from functools import lru_cache
 
 import numpy as np
 
@@ -15,6 +17,12 @@ _TWO = np.uint32(2)
 _LUMA = (0.299, 0.587, 0.114)
 
 
+def parts(index: np.ndarray, pixels: np.ndarray) -> list[np.ndarray]:
+    """Cut picture numbers into groups that are quick to work on together: more would not fit the cache."""
+    step = max(1, _PIXELS_AT_ONCE // (pixels.shape[1] * pixels.shape[2]))
+    return [index[start : start + step] for start in range(0, len(index), step)]
+
+
 def affine_warp(pixels: np.ndarray, maps: np.ndarray) -> np.ndarray:
     """Sample each picture along an affine map of its own, bilinearly (to 1/4 pixel), the border repeated outside.
 
@@ -27,16 +35,14 @@ def affine_warp(pixels: np.ndarray, maps: np.ndarray) -> np.ndarray:
         uint8 (P, H, W, 3). The map ``[[1, 0, 0], [0, 1, 0]]`` gives the picture itself.
     """
     height, width = pixels.shape[1:3]
-    rows, columns = np.divmod(np.arange(height * width), width)
+    grid = _grid(height, width)
     # Quarters of a pixel, and half a quarter more, so that cutting rounds
-    grid = np.stack([columns, rows, np.ones_like(rows)]).astype(np.float32)
     quarters = (4 * maps + np.array([0, 0, 0.5])).astype(np.float32)
+    words = _sampled(_packed(pixels), quarters, grid, width)
     result = np.empty_like(pixels)
-    for part in _parts(pixels):
-        words = _sampled(_packed(pixels[part]), quarters[part], grid, width)
-        flat = result[part].reshape(-1, 3)
-        for channel, shift in enumerate(_SHIFTS):
-            flat[:, channel] = ((words >> np.uint32(shift)) & np.uint32(255)).reshape(-1)
+    flat = result.reshape(-1, 3)
+    for channel, shift in enumerate(_SHIFTS):
+        flat[:, channel] = ((words >> np.uint32(shift)) & np.uint32(255)).reshape(-1)
     return result
 
 
@@ -54,21 +60,20 @@ def recolour(pixels: np.ndarray, *, brightness: np.ndarray, contrast: np.ndarray
     """
     luma = np.array(_LUMA, np.float32)
     step = max(1, min(pixels.shape[1:3]) // 16)
-    grey = pixels[:, ::step, ::step].mean(axis=(1, 2), dtype=np.float32) @ luma
-    result = np.empty_like(pixels)
-    for part in _parts(pixels):
-        added = grey[part] * (1 - contrast[part]) + 255 * brightness[part] + 0.5
-        values = pixels[part].astype(np.float32)
-        if (saturation[part] != 1).any():
-            weights = luma * (1 - saturation[part, None]).astype(np.float32)
-            # (P, H * W, 3) times (P, 3) is the share of grey that goes into every colour of a pixel
-            common = np.matmul(values.reshape(len(values), -1, 3), weights[:, :, None])
-            values *= saturation[part].astype(np.float32)[:, None, None, None]
-            values += common.reshape(*values.shape[:3], 1)
-        values *= contrast[part].astype(np.float32)[:, None, None, None]
-        values += added.astype(np.float32)[:, None, None, None]
-        result[part] = np.clip(values, 0, 255, out=values)
-    return result
+    sample = pixels[:, ::step, ::step].reshape(len(pixels), -1, 3).astype(np.float32)
+    grey = np.full(sample.shape[1], 1 / sample.shape[1], np.float32) @ sample @ luma
+    added = grey * (1 - contrast) + 255 * brightness + 0.5
+    values = pixels.astype(np.float32)
+    if (saturation != 1).any():
+        weights = luma * (1 - saturation[:, None]).astype(np.float32)
+        # (P, H * W, 3) times (P, 3) is the share of grey that goes into every colour of a pixel
+        common = np.matmul(values.reshape(len(values), -1, 3), weights[:, :, None])
+        values *= saturation.astype(np.float32)[:, None, None, None]
+        values += common.reshape(*values.shape[:3], 1)
+    values *= contrast.astype(np.float32)[:, None, None, None]
+    values += added.astype(np.float32)[:, None, None, None]
+    np.clip(values, 0, 255, out=values)
+    return values.astype(np.uint8)
 
 
 def sharpen(pixels: np.ndarray, amount: np.ndarray) -> np.ndarray:
@@ -81,9 +86,13 @@ def sharpen(pixels: np.ndarray, amount: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(values + 0.5, 0, 255), dtype=np.uint8)
 
 
-def _parts(pixels: np.ndarray) -> list[slice]:
-    step = max(1, _PIXELS_AT_ONCE // max(pixels.shape[1] * pixels.shape[2], 1))
-    return [slice(start, start + step) for start in range(0, pixels.shape[0], step)]
+@lru_cache(maxsize=8)
+def _grid(height: int, width: int) -> np.ndarray:
+    """(column, row, 1) of each place: float32 (3, H * W)."""
+    rows, columns = np.divmod(np.arange(height * width), width)
+    grid = np.stack([columns, rows, np.ones_like(rows)]).astype(np.float32)
+    grid.setflags(write=False)
+    return grid
 
 
 def _packed(pixels: np.ndarray) -> np.ndarray:

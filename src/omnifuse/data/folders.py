@@ -75,7 +75,9 @@ def _part_folders(root: Path) -> dict[str, Path]:
     for folder in sorted(item for item in root.iterdir() if _is_visible(item)):
         part = _PART_NAMES.get(folder.name.lower())
         if part in found:
-            raise InputError(f"folder '{root}' has two {part} parts: {found[part].name} and {folder.name}", fix="Join them")
+            raise InputError(
+                f"folder '{root}' has two {part} parts: {found[part].name} and {folder.name}", fix="Join them"
+            )
         if part is not None:
             found[part] = folder
     if found and "train" not in found:

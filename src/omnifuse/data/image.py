@@ -175,7 +175,7 @@ def border_colour(pixels: np.ndarray) -> np.ndarray:
 
 def _rounded(side: float, largest: int) -> int:
     """Up to a multiple of 8 below 64 (nothing is lost), to the nearest multiple of 16 from there on."""
-    size = int(-(-side // 8) * 8) if side < 64 else int(round(side / 16) * 16)
+    size = int(-(-side // 8) * 8) if side < 64 else int(side / 16 + 0.5) * 16
     return max(16, min(size, largest // 8 * 8))
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from omnifuse.data.categories import category_text
 from omnifuse.data.kinds import Kind, judge
 from omnifuse.data.numbers import parse_numbers
 from omnifuse.data.tables import Table
@@ -23,9 +24,11 @@ MAX_INTEGER_CLASSES = 20
 MAX_CLASSES = 10_000
 
 
-def _sample(table: Table, column: str) -> list[Any]:
-    count = min(table.num_rows, SAMPLED_CELLS)
-    return table.cells(column, np.unique(np.linspace(0, table.num_rows - 1, count).astype(np.int64)))
+def _sample(table: Table) -> Table:
+    """Evenly spread rows of all columns, read in one pass."""
+    if table.num_rows <= SAMPLED_CELLS:
+        return table
+    return table.select(np.unique(np.linspace(0, table.num_rows - 1, SAMPLED_CELLS).astype(np.int64)))
 
 
 def _missing_share(cells: list[Any]) -> float:
@@ -42,19 +45,24 @@ def _check_name(table: Table, column: str, option: str) -> None:
 def _files_exist(table: Table, cells: list[Any]) -> bool:
     """False only where the cells name files and none of the sampled ones is there."""
     named = [cell for cell in cells if isinstance(cell, str | Path)][:20]
-    if not named:
-        return True
-    root = table.root or Path()
-    return any((root / cell).exists() for cell in named)
+    return not named or any(_exists(table.root or Path(), cell) for cell in named)
 
 
-def _field_of(table: Table, column: str, wanted: str | None) -> tuple[Kind, float]:
-    cells = _sample(table, column)
+def _exists(root: Path, cell: str | Path) -> bool:
+    try:
+        return (root / cell).exists()
+    except (OSError, ValueError):
+        # A name that is too long or holds a NUL is no file's
+        return False
+
+
+def _field_of(sample: Table, column: str, wanted: str | None) -> tuple[Kind, float]:
+    cells = sample.cells(column)
     if wanted is None:
         kind = judge(column, cells)
         if kind.modality is not None and kind.modality not in FIELD_MODALITIES:
             kind = Kind(None, f"it holds {kind.modality}, which this version does not learn from", "drop")
-        elif kind.modality is not None and kind.modality.is_media and not _files_exist(table, cells):
+        elif kind.modality is not None and kind.modality.is_media and not _files_exist(sample, cells):
             kind = Kind(kind.modality, f"{kind.reason}, but none of these files is there", "absent")
         return kind, _missing_share(cells)
     try:
@@ -67,31 +75,53 @@ def _field_of(table: Table, column: str, wanted: str | None) -> tuple[Kind, floa
     return Kind(modality, "said by --field"), _missing_share(cells)
 
 
-def _task_of(table: Table, column: str, wanted: str | None) -> tuple[TaskKind, str]:
-    cells = [cell for cell in _sample(table, column) if cell is not None]
-    if wanted is not None:
-        kinds = [item.value for item in TRAINABLE]
-        if wanted not in kinds:
-            raise InputError(f"--task {column}={wanted}: there is no task '{wanted}'", fix=did_you_mean(wanted, kinds))
-        return TaskKind(wanted), "said by --task"
-    if isinstance(cells[0], list | tuple):
+def _wanted_task(column: str, wanted: str, learnt: Collection[TaskKind]) -> TaskKind:
+    known = [item.value for item in TaskKind if item in learnt]
+    if wanted not in known:
+        raise InputError(f"--task {column}={wanted}: there is no task '{wanted}'", fix=did_you_mean(wanted, known))
+    return TaskKind(wanted)
+
+
+def _task_of(
+    column: str, cells: list[Any], fields: Sequence[Field], learnt: Collection[TaskKind]
+) -> tuple[TaskKind, str]:
+    """The task for the known cells of a label, and why."""
+    if isinstance(cells[0], list | tuple | set | frozenset):
         return TaskKind.TAGGING, "the cells are lists"
-    joined = [cell for cell in cells if isinstance(cell, str) and "|" in cell]
-    if len(joined) > 0.2 * len(cells):
+    if sum(isinstance(cell, str) and "|" in cell for cell in cells) > 0.2 * len(cells):
         return TaskKind.TAGGING, "the cells list tags between '|'"
-    texts = {class_text(cell) for cell in cells}
-    values = parse_numbers(cells) if not any(isinstance(cell, bool) for cell in cells) else np.array([np.nan])
-    if np.isnan(values).mean() < 0.01:
-        whole = bool((values[~np.isnan(values)] % 1 == 0).all())
-        if whole and len(texts) <= MAX_INTEGER_CLASSES and not any("." in str(text) for text in texts):
-            return TaskKind.CLASSIFICATION, f"whole numbers with {len(texts)} values"
-        return TaskKind.REGRESSION, "numbers with many values"
-    if len(texts) > MAX_INTEGER_CLASSES and len(texts) > 0.5 * len(cells):
+    counts = Counter(cells if all(type(cell) is str for cell in cells) else map(category_text, cells))
+    values, rows = parse_numbers(list(counts)), np.array(list(counts.values()))
+    unreadable = np.isnan(values)
+    if rows[unreadable].sum() < 0.01 * rows.sum():
+        whole = bool((values[~unreadable] % 1 == 0).all())
+        if whole and len(counts) <= MAX_INTEGER_CLASSES:
+            return TaskKind.CLASSIFICATION, f"whole numbers with {len(counts)} values"
+        return TaskKind.REGRESSION, "numbers with many values" if whole else "numbers with fractions"
+    num_texts = len({text.strip() for text in counts})
+    if num_texts > MAX_INTEGER_CLASSES and num_texts > 0.5 * len(cells):
+        return _writing_task(column, f"{num_texts} different texts in {len(cells)} cells", fields, learnt)
+    return TaskKind.CLASSIFICATION, f"texts with {num_texts} values"
+
+
+def _writing_task(
+    column: str, what: str, fields: Sequence[Field], learnt: Collection[TaskKind]
+) -> tuple[TaskKind, str]:
+    """Transcription with exactly one sound, captioning with a picture and no sound, else the user must say."""
+    num_sounds = sum(item.modality is Modality.AUDIO for item in fields)
+    has_picture = any(item.modality is Modality.IMAGE for item in fields)
+    kind = None
+    if num_sounds == 1:
+        kind = TaskKind.TRANSCRIPTION
+    elif has_picture and not num_sounds:
+        kind = TaskKind.CAPTIONING
+    if kind is None or kind not in learnt:
         raise InputError(
-            f"label '{column}' holds {len(texts)} different texts in {len(cells)} cells: texts to write, not classes",
+            f"label '{column}' holds {what}: texts to write, not classes",
+            where=f"That would be {kind.value}, which this version does not learn" if kind else "",
             fix=f"Say --task {column}=classification or --task {column}=tagging if they are classes",
         )
-    return TaskKind.CLASSIFICATION, f"texts with {len(texts)} values"
+    return kind, what
 
 
 def _classes(table: Table, column: str, kind: TaskKind, cells: list[Any]) -> tuple[str, ...]:
@@ -109,11 +139,13 @@ def _classes(table: Table, column: str, kind: TaskKind, cells: list[Any]) -> tup
                 f"label '{column}' has the same value in every row", fix="Give a label with at least two values"
             )
         return ()
+    if kind not in (TaskKind.TAGGING, TaskKind.CLASSIFICATION, TaskKind.ORDINAL):
+        return ()
     if kind is TaskKind.TAGGING:
         names = sorted({tag for cell in cells for tag in tag_texts(cell) or ()})
     else:
         names = sorted({text for cell in cells if (text := class_text(cell)) is not None})
-    if len(names) < (2 if kind is TaskKind.CLASSIFICATION else 1):
+    if len(names) < (1 if kind is TaskKind.TAGGING else 2):
         raise InputError(
             f"label '{column}' has one class ('{names[0]}')" if names else f"label '{column}' has no class",
             where=f"in {table.name}",
@@ -124,19 +156,36 @@ def _classes(table: Table, column: str, kind: TaskKind, cells: list[Any]) -> tup
     return tuple(names)
 
 
-def infer_target(table: Table, column: str, wanted: str | None) -> Target:
+def infer_target(
+    table: Table,
+    column: str,
+    wanted: str | None,
+    *,
+    fields: Sequence[Field] = (),
+    learnt: Collection[TaskKind] = TRAINABLE,
+) -> Target:
     """The target of one label column.
+
+    Args:
+        table: The table.
+        column: The label.
+        wanted: The task kind that the user says, or None.
+        fields: What it is to be predicted from; decides between transcription and captioning.
+        learnt: Task kinds that may be answered.
 
     Raises:
         InputError: The column is absent, empty, of one class, or no task fits.
     """
     _check_name(table, column, "--label")
     cells = table.cells(column)
-    missing = _missing_share(cells)
-    if missing == 1.0:
+    known = [cell for cell in cells if cell is not None]
+    if not known:
         raise InputError(f"every cell of the label '{column}' is missing", fix="Give rows with a label")
-    kind, reason = _task_of(table, column, wanted)
-    return Target(column, kind, _classes(table, column, kind, cells), reason, missing)
+    if wanted is None:
+        kind, reason = _task_of(column, known, fields, learnt)
+    else:
+        kind, reason = _wanted_task(column, wanted, learnt), "said by --task"
+    return Target(column, kind, _classes(table, column, kind, cells), reason, _missing_share(cells))
 
 
 def _drop_absent(kinds: dict[str, tuple[Kind, float]]) -> None:
@@ -156,6 +205,7 @@ def infer_schema(
     drop: tuple[str, ...],
     group: str | None,
     time: str | None,
+    learnt: Collection[TaskKind] = TRAINABLE,
 ) -> Schema:
     """Infer the roles of all columns.
 
@@ -167,6 +217,7 @@ def infer_schema(
         drop: Columns to leave out.
         group: Column of groups, not a field unless `fields` names it.
         time: Column of times, not a field unless `fields` names it.
+        learnt: Task kinds that a label may have; `tuple(TaskKind)` only to look at a table.
 
     Returns:
         The schema.
@@ -178,19 +229,20 @@ def infer_schema(
     repeated = [name for name, count in Counter(labels).items() if count > 1]
     if repeated:
         raise InputError(f"--label names '{repeated[0]}' twice", fix="Name each label once")
-    targets = tuple(infer_target(table, column, tasks.get(column)) for column in labels)
     dropped = dict.fromkeys(drop, "left out by --drop")
     for column, role in ((group, "the group"), (time, "the time")):
         if column is not None and column not in fields and column not in labels:
             dropped[column] = f"it is {role} of a row, not a field"
     rest = [column for column in table.columns if column not in labels and column not in dropped]
-    kinds = {column: _field_of(table, column, fields.get(column)) for column in rest}
+    sample = _sample(table)
+    kinds = {column: _field_of(sample, column, fields.get(column)) for column in rest}
     _drop_absent(kinds)
     found = [
         Field(column, kind.modality, kind.reason, missing)
         for column, (kind, missing) in kinds.items()
         if kind.modality is not None
     ]
+    targets = tuple(infer_target(table, column, tasks.get(column), fields=found, learnt=learnt) for column in labels)
     ids = tuple(column for column, (kind, _) in kinds.items() if kind.role == "id")
     dropped |= {column: kind.reason for column, (kind, _) in kinds.items() if kind.modality is None}
     if not found and labels:
@@ -222,6 +274,9 @@ def _check_options(
         for name in names:
             if name in labels:
                 raise InputError(f"{option} and --label both name '{name}'", fix="A label cannot be a field")
+    for name in drop:
+        if name in fields:
+            raise InputError(f"--drop and --field both name '{name}'", fix="Leave one of them out")
     for name in tasks:
         if name not in labels:
             raise InputError(f"--task names '{name}', which is no label", fix=f"Say --label {name} too")

@@ -107,7 +107,7 @@ def _text_kind(cells: Sequence[Any], distinct: int) -> Kind:
         return Kind(None, "web addresses are not opened", "drop")
     # Chinese and Japanese texts have no blanks between words
     wide = float(np.mean([sum(ord(letter) > 0x2E80 for letter in text[:200]) for text in texts]))
-    wordy = words >= 3 or wide >= 5
+    wordy = words >= 3 or wide >= 4
     if (wordy and (share > 0.05 or distinct > 50)) or (words >= 1.5 and length > 25 and share > 0.2):
         return Kind(
             Modality.TEXT, f"{words:.1f} words a cell on average, {distinct} different texts in {len(texts)} cells"

@@ -35,13 +35,32 @@ def is_audio(start: bytes) -> bool:
     return len(start) > 2 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0 and start[1] & 0x06 != 0
 
 
+class _Content(io.BytesIO):
+    """Bytes as a file; a damaged header that asks for a place before the start is not answered by a traceback."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Move, or stay where the place does not exist."""
+        try:
+            return super().seek(offset, whence)
+        except (ValueError, OverflowError):
+            return self.tell()
+
+
+class _Decoder(soundfile.SoundFile):  # type: ignore[misc]
+    """Reads onwards only: soundfile else seeks behind every block, and an MP3 that was sought goes on with silence."""
+
+    def seekable(self) -> bool:
+        """No."""
+        return False
+
+
 @contextlib.contextmanager
 def _opened(source: int | bytes | bytearray, start: bytes, where: str) -> Iterator[Any]:
     """A decoder over a file descriptor or bytes."""
     if not is_audio(start):
         raise MediaError(f"The content is not {_NAMES}", where=where, fix="Convert it to WAV or FLAC")
     try:
-        file = soundfile.SoundFile(source if isinstance(source, int) else io.BytesIO(source), closefd=False)
+        file = _Decoder(source if isinstance(source, int) else _Content(source), closefd=False)
     except (soundfile.SoundFileError, TypeError, ValueError, OverflowError):
         raise MediaError("The sound is damaged or of a rare kind", where=where, fix="Convert it to WAV") from None
     with file:

@@ -157,8 +157,8 @@ def _of_columns(columns: Mapping[str, list[Any]], name: str, root: Path | None) 
         simple = {type(cell) for cell in cells if cell is not None} <= {str, int, float, bool}
         try:
             series = pl.Series(column, cells, strict=True) if simple else None
-        except (TypeError, ValueError, pl.exceptions.PolarsError, OverflowError):
-            # UnicodeEncodeError is a ValueError: lone surrogates
+        # Lone surrogates raise UnicodeEncodeError, which is a ValueError
+        except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError):
             series = None
         if series is None or series.dtype == pl.Object:
             objects[column] = list(cells)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,12 @@ def tag_texts(cell: Any) -> tuple[str, ...] | None:
     """The tags of a cell: a list, or a text separated by "|", ";" or ","; None where missing."""
     if cell is None:
         return None
-    parts = _TAG_MARKS.split(cell) if isinstance(cell, str) else list(cell)
-    return tuple(dict.fromkeys(text for text in (str(part).strip() for part in parts) if text))
+    if isinstance(cell, str):
+        parts: Iterable[Any] = _TAG_MARKS.split(cell)
+    else:
+        parts = cell if isinstance(cell, list | tuple | set | frozenset | np.ndarray) else [cell]
+    texts = (category_text(part).strip() for part in parts if part is not None)
+    return tuple(dict.fromkeys(text for text in texts if text))
 
 
 def encode_target(cells: list[Any], target: Target) -> np.ndarray:

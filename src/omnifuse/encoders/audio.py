@@ -12,7 +12,8 @@ from omnifuse.layers import MLP, ConvBlock, GatedBlock, TransformerBlock, sinuso
 from omnifuse.tokens import FieldBatch, Tokens, pad_packed
 
 NUM_CEPSTRA = 20
-MAX_TOKENS = 24
+MAX_TOKENS = 16
+PATCH, PATCH_STEP = 7, 4
 
 
 class BandScale(nn.Module):
@@ -136,19 +137,19 @@ class ConvAudioEncoder(nn.Module):
         super().__init__()
         self.dim, self.num_mels = dim, num_mels
         self.scale = BandScale(num_columns)
-        widths = [max(dim // 4, 16), max(dim // 2, 16), dim]
-        self.stem = nn.Conv2d(1, widths[0], 5, (2, 2), 2)
+        widths = [max(dim // 2, 16), dim]
+        # Large steps at once: maps of few channels and many places cost the most time and give the least
+        self.stem = nn.Linear(PATCH * PATCH, widths[0])
         self.blocks = nn.ModuleList(
             [
                 ConvBlock(widths[0], widths[0], stride=(1, 2), dropout=dropout),
                 ConvBlock(widths[0], widths[1], stride=(2, 2), dropout=dropout),
-                ConvBlock(widths[1], widths[2], stride=(2, 2), dropout=dropout),
             ]
         )
-        bands = num_mels
-        for _ in range(4):
+        bands = (num_mels + PATCH_STEP - 1) // PATCH_STEP
+        for _ in self.blocks:
             bands = (bands + 1) // 2
-        self.flatten = nn.Linear(widths[2] * bands, dim)
+        self.flatten = nn.Linear(widths[1] * bands, dim)
         self.norm = nn.LayerNorm(dim)
         self.statistics = SoundStatistics(num_mels, num_columns)
         self.statistics_dropout = nn.Dropout(dropout)
@@ -176,8 +177,11 @@ class ConvAudioEncoder(nn.Module):
     def _over_time(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(P, F, C) to (P, F / 8, D)."""
         scaled = self.scale(frames)[..., : self.num_mels] * mask.unsqueeze(-1)
-        maps = F.relu(self.stem(scaled.unsqueeze(1).contiguous(memory_format=torch.channels_last)))
-        kept = mask[:, ::2]
+        padded = F.pad(scaled, (PATCH // 2, PATCH // 2, PATCH // 2, PATCH // 2))
+        # (P, F / 4, bands / 4, 7, 7): a matrix product, since gradients of a convolution of one channel are slow
+        patches = padded.unfold(1, PATCH, PATCH_STEP).unfold(2, PATCH, PATCH_STEP)
+        maps = F.relu(self.stem(patches.flatten(3))).permute(0, 3, 1, 2)
+        kept = mask[:, ::PATCH_STEP]
         maps = maps * kept[:, None, :, None]
         for block in self.blocks:
             kept = kept[:, :: int(block.stride[0])]  # type: ignore[index]

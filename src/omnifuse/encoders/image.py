@@ -36,14 +36,14 @@ class PixelScale(nn.Module):
 
 
 def _stages(side: int, dim: int) -> list[tuple[int, int]]:
-    """(channels, stride) of the blocks after the stem: halve until about 7 places are left a side."""
+    """(channels, stride) of the blocks after the stem: halve until about 4 places are left a side."""
     stages: list[tuple[int, int]] = []
     channels = max(dim // 4, 16)
     while True:
         stages.append((min(channels, dim), 1 if not stages else 2))
         if stages[-1][1] == 2:
             side = (side + 1) // 2
-        if side <= 8:
+        if side <= 4:
             break
         channels *= 2
     return stages if stages[-1][0] == dim else [*stages, (dim, 1)]
@@ -65,9 +65,8 @@ class ConvImageEncoder(nn.Module):
         super().__init__()
         self.dim = dim
         self.scale = PixelScale()
-        stem_stride = 1 if max(height, width) <= 40 else 2
-        stages = _stages(max(height, width) // stem_stride, dim)
-        self.stem = nn.Conv2d(3, stages[0][0], 3 if stem_stride == 1 else 5, stem_stride, 1 if stem_stride == 1 else 2)
+        stages = _stages(max(height, width) // 2, dim)
+        self.stem = nn.Conv2d(3, stages[0][0], 5, 2, 2)
         blocks, channels = [], stages[0][0]
         for wider, stride in stages:
             blocks.append(ConvBlock(channels, wider, stride=(stride, stride), dropout=dropout))

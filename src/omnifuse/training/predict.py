@@ -27,8 +27,10 @@ def _stack(parts: Sequence[torch.Tensor]) -> np.ndarray:
     return np.stack([part.float().cpu().numpy() for part in parts])
 
 
-def _gather(outputs: Sequence[ModelOutput], batch: Batch, subset: Subset, *, vectors: bool) -> RawOutputs:
-    """Outputs of all members for one batch as arrays."""
+def _gather(
+    outputs: Sequence[ModelOutput], batch: Batch, subset: Subset, headed: Mapping[str, Subset], *, vectors: bool
+) -> RawOutputs:
+    """Outputs of all members for one batch as arrays; `headed` says which fields have heads of their own."""
     first = outputs[0]
     present = {
         name: part.present.cpu().numpy() if name in subset else np.zeros(batch.size, bool)
@@ -38,9 +40,8 @@ def _gather(outputs: Sequence[ModelOutput], batch: Batch, subset: Subset, *, vec
     fields: dict[str, dict[str, np.ndarray]] = {}
     for t, part in first.targets.items():
         fields[t] = {}
-        for name in batch.fields:
-            shape = fused[t].shape
-            answers = np.full(shape, np.nan, np.float32)
+        for name in headed[t]:
+            answers = np.full(fused[t].shape, np.nan, np.float32)
             if name in part.fields:
                 answers = _stack([output.targets[t].fields[name] for output in outputs])
                 answers[:, ~present[name]] = np.nan
@@ -84,6 +85,8 @@ def run_subsets(
     names = members[0].fields
     used = {name: packs[name] for name in names}
     device = next(members[0].parameters()).device
+    tasks = zip(members[0].targets, members[0].tasks, strict=True)
+    headed: dict[str, Subset] = {target: task.heads.fields for target, task in tasks}  # type: ignore[union-attr,misc]
     parts: dict[Subset, list[RawOutputs]] = {tuple(subset): [] for subset in subsets}
     for start in range(0, max(len(rows), 1), batch_size):
         batch = make_batch(used, rows[start : start + batch_size]).to(device)
@@ -93,7 +96,7 @@ def run_subsets(
                 member.read({name: item for name, item in tokens.items() if name in subset}, num_rows=batch.size)
                 for member, tokens in zip(members, encoded, strict=True)
             ]
-            parts[subset].append(_gather(outputs, batch, subset, vectors=vectors))
+            parts[subset].append(_gather(outputs, batch, subset, headed, vectors=vectors))
     return {subset: concatenate(found) for subset, found in parts.items()}
 
 

@@ -1,0 +1,202 @@
+"""Writes docs/benchmarks.md and the table between the score markers of the READMEs from results/*.json.
+
+    python benchmarks/page.py
+
+Works with whatever results there are; a README without markers is left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+MARKED = re.compile(r"(<!-- scores -->\n).*?(<!-- /?scores -->)", re.DOTALL)
+HEADS = {
+    "README.md": ("data", "reads", "measure", "omnifuse", "plain reference", "difference [95%]"),
+    "README.zh-CN.md": ("数据", "输入", "指标", "omnifuse", "普通参考模型", "差值 [95%]"),
+}
+CAPTIONS = {
+    "README.md": "{seeds} seeds, source tree `{tree}`, {hardware}; details and commands: "
+    "[docs/benchmarks.md](docs/benchmarks.md).",
+    "README.zh-CN.md": "随机种子数：{seeds}。源代码树：`{tree}`。硬件：{hardware}。详情与命令："  # noqa: RUF001
+    "[docs/benchmarks.md](docs/benchmarks.md)。",
+}
+
+
+def read_results(folder: Path) -> list[dict[str, Any]]:
+    """One entry a recipe that was measured, with its name and pack; speed is apart."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for name, recipe in content.get("recipes", {}).items():
+            found.append({"name": name, "pack": content["pack"], **recipe})
+    return found
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _signed(test: dict[str, Any]) -> str:
+    if test["low"] is None:
+        return f"{test['difference']:+.3f}"
+    return f"{test['difference']:+.3f} [{test['low']:+.3f}, {test['high']:+.3f}]"
+
+
+def _score(test: dict[str, Any]) -> str:
+    return _number(test["mean"]) + (f" ± {test['sd']:.3f}" if test["sd"] is not None else "")
+
+
+def _machine(hardware: dict[str, Any]) -> str:
+    words = f"{hardware['processor']}, {hardware['cores']} cores"
+    flags = f" ({', '.join(hardware['flags'])})" if hardware.get("flags") else ""
+    return words + flags + (f", {hardware['accelerator']}" if hardware.get("accelerator") else "")
+
+
+def _tree(recipe: dict[str, Any]) -> str:
+    return recipe["tree"][:12] + (" with changes" if recipe["dirty"] else "")
+
+
+def _reads(recipe: dict[str, Any]) -> str:
+    words = " + ".join(recipe["fields"]) if len(recipe["fields"]) < 4 else f"{len(recipe['fields'])} fields"
+    return words + (f", {recipe['holes']:.0%} of the cells empty" if recipe["holes"] else "")
+
+
+def _table(head: tuple[str, ...], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def short_table(recipes: list[dict[str, Any]], readme: str) -> str:
+    """The table of a README and the line beneath it."""
+    if not recipes:
+        return "`make bench`\n"
+    rows = [
+        [
+            recipe["name"] if len(recipe["tests"]) == 1 else f"{recipe['name']} ({Path(table).stem})",
+            _reads(recipe),
+            recipe["measure"],
+            _score(test),
+            _number(test["plain"]),
+            _signed(test),
+        ]
+        for recipe in recipes
+        for table, test in recipe["tests"].items()
+    ]
+    caption = CAPTIONS[readme].format(
+        seeds=" / ".join(str(count) for count in sorted({len(recipe["runs"]) for recipe in recipes})),
+        tree=", ".join(sorted({_tree(recipe) for recipe in recipes})),
+        hardware="; ".join(sorted({_machine(recipe["hardware"]) for recipe in recipes})),
+    )
+    return _table(HEADS[readme], rows) + "\n" + caption + "\n"
+
+
+def _section(recipe: dict[str, Any]) -> str:
+    head = (
+        "test table",
+        "rows",
+        recipe["measure"],
+        "each seed",
+        "plain",
+        "difference [95%]",
+        "ratio",
+        "aim",
+        "reached",
+    )
+    rows = [
+        [
+            table,
+            str(test["rows"]),
+            _score(test),
+            " ".join(_number(run["scores"][table][recipe["measure"]]) for run in recipe["runs"]),
+            _number(test["plain"]),
+            _signed(test),
+            _number(test["mean"] / test["plain"] if test["plain"] else None),
+            _number(test["aim"]),
+            "yes" if test["reached"] else "no",
+        ]
+        for table, test in recipe["tests"].items()
+    ]
+    plain, runs = recipe["plain"], recipe["runs"]
+    loads = " ".join(f"{run['load_before'][0]:.1f}" for run in runs)
+    return (
+        f"## {recipe['name']}\n\n{_table(head, rows)}\n"
+        f"- reads: {_reads(recipe)}\n"
+        f"- command: `{recipe['command']}`\n"
+        f"- plain reference: {plain['words']}; {plain['seconds']:.0f} s, {plain['seeds']} seed(s)\n"
+        f"- fit: {recipe['seconds']:.0f} s a seed, load before each: {loads}\n"
+        f"- source tree: `{_tree(recipe)}`; {_machine(recipe['hardware'])}; torch {recipe['hardware']['torch']}\n"
+        f"- data: {recipe['repository']}\n"
+    )
+
+
+def _speed_section(speed: dict[str, Any]) -> str:
+    rows = [
+        [name, _number(item.get("value"), 4), item.get("unit", ""), item.get("limit", "")]
+        for name, item in speed["results"].items()
+    ]
+    table = _table(("what", "median", "unit", "aim"), rows)
+    tree = speed["tree"][:12] + (" with changes" if speed["dirty"] else "")
+    return (
+        f"## Speed\n\n{table}\n- command: `python benchmarks/speed.py`\n"
+        f"- source tree: `{tree}`; {_machine(speed['hardware'])}; load {speed['load'][0]:.1f}\n"
+    )
+
+
+INTRODUCTION = """# Benchmarks
+
+Written by `make bench` (`benchmarks/page.py`) from `benchmarks/results/*.json`; do not edit.
+
+Every score is of test tables that only `benchmarks/score.py` reads, and each reading is a line in
+`benchmarks/results/test_log.jsonl`. "Plain" is what a careful engineer would write in an afternoon
+(`benchmarks/plain.py`). The difference is ours minus plain, over all seeds, with a 95% bootstrap interval
+over the test rows, paired. The data folder is named by `OMNIFUSE_DATA`; each section says which public repository
+holds its data.
+"""
+
+
+def page(recipes: list[dict[str, Any]], speed: dict[str, Any] | None) -> str:
+    """The text of docs/benchmarks.md."""
+    parts = [INTRODUCTION] + [_section(recipe) for recipe in recipes]
+    if not recipes:
+        parts.append("Nothing has been measured yet.\n")
+    return "\n".join(parts + ([_speed_section(speed)] if speed else []))
+
+
+def write(results: Path, root: Path) -> list[Path]:
+    """Write the page, and the tables of READMEs that have the markers.
+
+    Returns:
+        The files written.
+    """
+    recipes, speed_path = read_results(results), results / "speed.json"
+    speed = json.loads(speed_path.read_text(encoding="utf-8")) if speed_path.exists() else None
+    target = root / "docs" / "benchmarks.md"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(page(recipes, speed), encoding="utf-8")
+    written = [target]
+    for name in HEADS:
+        path = root / name
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        if MARKED.search(text):
+            table = short_table(recipes, name)
+            path.write_text(
+                MARKED.sub(lambda found, table=table: found[1] + table + found[2], text, count=1), encoding="utf-8"
+            )
+            written.append(path)
+    return written
+
+
+def main() -> int:
+    for path in write(RESULTS, ROOT):
+        print(path.relative_to(ROOT))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,212 @@
+"""Published runs, each one `omnifuse fit` on a public data set: what is read, for how long, and how it is scored.
+
+    OMNIFUSE_DATA=FOLDER python -m recipes            lists them
+    OMNIFUSE_DATA=FOLDER python -m recipes NAME...    fits them, one seed, into runs/recipes/NAME
+
+Scores with deviation over seeds, hardware and time are in docs/benchmarks.md, which `make bench` writes.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shlex
+import subprocess
+import sys
+import zlib
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from omnifuse import Model
+
+DATA_VARIABLE = "OMNIFUSE_DATA"
+MODULES = ("avmnist", "avmnist_hard", "cxr", "occupancy", "emodb")
+MEASURES = ("accuracy", "balanced_accuracy", "roc_auc")
+HOLES_SEED = 7
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One published run.
+
+    Attributes:
+        name: For the command and the results.
+        pack: Folder of the data set within the data folder.
+        label: Column to predict.
+        fields: Columns that may be read; every other one is dropped, since some hold the answer.
+        repository: Where the data set comes from.
+        only: The fields that this run reads; empty for all of `fields`.
+        group: Column whose groups are never divided between learning and scoring.
+        train: Table to learn from.
+        tests: Tables to score, read by `benchmarks/score.py` alone.
+        minutes: Upper limit for training.
+        measure: Name of the metric that is published.
+        seeds: Number of repetitions.
+        aim: Mean of the measure to reach, or None for that of the plain reference.
+        holes: Share of all media cells that is emptied at random, in training and test rows alike.
+    """
+
+    name: str
+    pack: str
+    label: str
+    fields: tuple[str, ...]
+    repository: str
+    only: tuple[str, ...] = ()
+    group: str | None = None
+    train: str = "train.csv"
+    tests: tuple[str, ...] = ("test.csv",)
+    minutes: float = 6.0
+    measure: str = "accuracy"
+    seeds: int = 3
+    aim: float | None = None
+    holes: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        assert self.measure in MEASURES, f"{self.measure} is none of {MEASURES}"
+        assert set(self.only) <= set(self.fields), f"{self.only} are not all among {self.fields}"
+        assert self.label not in self.fields, f"the label '{self.label}' is among the fields"
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The fields that the run reads."""
+        return self.only or self.fields
+
+    def dropped(self, header: list[str]) -> tuple[str, ...]:
+        """Every column but the used fields, the label and the group.
+
+        Raises:
+            ValueError: The header lacks one of them.
+        """
+        kept = (*self.used, self.label, *((self.group,) if self.group else ()))
+        absent = [name for name in kept if name not in header]
+        if absent:
+            raise ValueError(f"{self.pack}/{self.train} has no column {', '.join(absent)}; it has {', '.join(header)}")
+        return tuple(name for name in header if name not in kept)
+
+
+def all_recipes() -> dict[str, Recipe]:
+    """Name to recipe, in the order of publication."""
+    found: dict[str, Recipe] = {}
+    for module in MODULES:
+        for recipe in import_module(f"recipes.{module}").RECIPES:
+            assert recipe.name not in found, f"two recipes are called {recipe.name}"
+            found[recipe.name] = recipe
+    return found
+
+
+def find_data() -> Path | None:
+    """The folder that holds the data sets, or None (and a line that says so) where there is none."""
+    value = os.environ.get(DATA_VARIABLE, "")
+    if not value:
+        print(f"skipped: set {DATA_VARIABLE} to the folder that holds the data sets", file=sys.stderr)
+        return None
+    if not Path(value).is_dir():
+        print(f"skipped: {DATA_VARIABLE} names no folder", file=sys.stderr)
+        return None
+    return Path(value).resolve()
+
+
+def pack_folder(recipe: Recipe, data: Path, work: Path) -> Path:
+    """The folder of the recipe's tables; the hard digits are made where absent.
+
+    Args:
+        recipe: Says which.
+        data: Holds the data sets.
+        work: Takes what is made.
+
+    Raises:
+        FileNotFoundError: The data set is not there.
+    """
+    given = data / recipe.pack
+    if given.is_dir():
+        return given
+    made = (work / recipe.pack).resolve()
+    script = data / "make_avmnist_hard.py"
+    if recipe.pack == "avmnist_hard" and script.exists():
+        if not (made / "complete").exists():
+            packs = [str(data / "avmnist"), str(data / "esc50_fold4_sounds")]
+            subprocess.run([sys.executable, str(script), *packs, str(made)], check=True)
+            (made / "complete").touch()
+        return made
+    raise FileNotFoundError(f"{recipe.pack} is not in the data folder; it is made from {recipe.repository}")
+
+
+def table_path(recipe: Recipe, name: str, data: Path, work: Path) -> Path:
+    """Path of a table of the recipe; with holes, of a copy whose cells are emptied at random, the same ones each time.
+
+    Args:
+        recipe: Says which.
+        name: `train.csv` or one of the tests.
+        data: Holds the data sets.
+        work: Takes what is made.
+    """
+    folder = pack_folder(recipe, data, work)
+    if not recipe.holes:
+        return folder / name
+    with open(folder / name, newline="", encoding="utf-8") as handle:
+        rows = list(csv.DictReader(handle))
+    cells = [(number, field) for number in range(len(rows)) for field in recipe.fields]
+    draw = np.random.default_rng([HOLES_SEED, zlib.crc32(name.encode())])
+    emptied = {cells[place] for place in draw.permutation(len(cells))[: round(recipe.holes * len(cells))]}
+    for number, row in enumerate(rows):
+        for field in recipe.fields:
+            row[field] = "" if (number, field) in emptied else str(folder / row[field])
+    out = work.resolve() / recipe.name / name
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with open(out, "w", newline="", encoding="utf-8") as handle:
+        table = csv.DictWriter(handle, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    return out
+
+
+def read_header(path: Path) -> list[str]:
+    """Column names of a CSV file."""
+    with open(path, newline="", encoding="utf-8") as handle:
+        return next(csv.reader(handle))
+
+
+def command_of(recipe: Recipe, header: list[str], *, seed: int = 0, minutes: float | None = None) -> str:
+    """The line to type that does the same as `fit`."""
+    table = f"{recipe.name}/{recipe.train}" if recipe.holes else f"${DATA_VARIABLE}/{recipe.pack}/{recipe.train}"
+    words = ["--label", recipe.label]
+    for name in recipe.dropped(header):
+        words += ["--drop", name]
+    if recipe.group:
+        words += ["--group", recipe.group]
+    words += ["--minutes", f"{minutes or recipe.minutes:g}", "--seed", str(seed), "--no-baselines"]
+    return f"omnifuse fit {table} {shlex.join(words)}"
+
+
+def fit(
+    recipe: Recipe, data: Path, out: Path, seed: int = 0, *, minutes: float | None = None, work: Path | None = None
+) -> Model:
+    """Fit a recipe exactly as its command would.
+
+    Args:
+        recipe: What to fit.
+        data: Holds the data sets.
+        out: Run folder.
+        seed: Of everything random.
+        minutes: Another time limit than the recipe's, for a try.
+        work: Takes tables that are made for the recipe; `tables/` beside `out` where None.
+    """
+    import omnifuse
+
+    table = table_path(recipe, recipe.train, data, work or out.parent / "tables")
+    return omnifuse.fit(
+        table,
+        recipe.label,
+        out=out,
+        drop=recipe.dropped(read_header(table)),
+        group=recipe.group,
+        seed=seed,
+        minutes=minutes or recipe.minutes,
+        baselines=False,
+    )

@@ -1,0 +1,28 @@
+"""Blurred digit and drowned spoken digit -> digit: neither is enough alone, so that fusion has work to do.
+
+After the AV-MNIST of Vielzeuf et al. 2018 (arXiv:1808.07275): pictures keep 25% of their energy, sounds get an
+environmental sound at -12 to -6 dB. `avmnist_hard_holes` also empties half of all cells at random, in training and
+test rows alike, so that a quarter of the rows has neither picture nor sound.
+
+Command:   python -m recipes avmnist_hard      (avmnist_hard_image, avmnist_hard_audio, avmnist_hard_holes)
+Data:      made by make_avmnist_hard.py from the avmnist pack and from github:karolpiczak/ESC-50 (fold 4).
+Time:      6 minutes at most. Hardware, score, deviation over 3 seeds: see docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from recipes import Recipe
+
+BOTH = Recipe(
+    name="avmnist_hard",
+    pack="avmnist_hard",
+    label="label",
+    fields=("image", "audio"),
+    repository="the avmnist pack and github:karolpiczak/ESC-50",
+)
+IMAGE = replace(BOTH, name="avmnist_hard_image", only=("image",))
+AUDIO = replace(BOTH, name="avmnist_hard_audio", only=("audio",))
+HOLES = replace(BOTH, name="avmnist_hard_holes", holes=0.5)
+RECIPES = (BOTH, IMAGE, AUDIO, HOLES)

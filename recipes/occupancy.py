@@ -1,0 +1,24 @@
+"""Temperature, humidity, light, CO2 and time -> room occupied: 8,143 training, 2,665 and 9,752 test rows.
+
+Light alone nearly solves it; the second test set holds days with the door open.
+
+Command:   python -m recipes occupancy
+Data:      github:LuisM78/Occupancy-detection-data (UCI data set 357; Candanedo and Feldheim 2016), the official files.
+Time:      2 minutes at most. Hardware, score, deviation over 3 seeds: see docs/benchmarks.md.
+"""
+
+from __future__ import annotations
+
+from recipes import Recipe
+
+RECIPES = (
+    Recipe(
+        name="occupancy",
+        pack="occupancy_sensors",
+        label="Occupancy",
+        fields=("Temperature", "Humidity", "Light", "CO2", "HumidityRatio", "date"),
+        repository="github:LuisM78/Occupancy-detection-data",
+        tests=("test.csv", "test2.csv"),
+        minutes=2.0,
+    ),
+)
