@@ -27,10 +27,10 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/codespell src docs tests recipes benchmarks examples README.md CHANGELOG.md CONTRIBUTING.md
+	$(BIN)/codespell .
 
 test: check
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2
 
 test-all: check
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt wandb

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from omnifuse.tasks import TaskOutput
+from omnifuse.tasks import KernelHead, Summary, TaskOutput
 from omnifuse.tokens import Batch, Fused, Tokens, scatter
 
 Change = Callable[[dict[str, Tokens]], dict[str, Tokens]]
@@ -46,6 +46,7 @@ class MultimodalModel(nn.Module):
         trunk: Blocks that all fields share, or None.
         alignment: Auxiliary loss between the fields' tokens, or None.
         alignment_weight: Its weight.
+        kernels: Target to a kernel head that reads the encoders' summaries.
         modality_dropout: Chance of each field to be hidden from the fusion in training, row by row.
     """
 
@@ -59,6 +60,7 @@ class MultimodalModel(nn.Module):
         trunk: nn.Module | None = None,
         alignment: nn.Module | None = None,
         alignment_weight: float = 0.0,
+        kernels: Mapping[str, KernelHead] | None = None,
         modality_dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -68,6 +70,8 @@ class MultimodalModel(nn.Module):
         self.tasks = nn.ModuleList(tasks.values())
         self.alignment, self.alignment_weight = alignment, alignment_weight
         self.modality_dropout = modality_dropout
+        self.kernel_targets = tuple(kernels or {})
+        self.kernels = nn.ModuleList((kernels or {}).values())
 
     def initialise(self, batch: Batch) -> None:
         """Let encoders measure statistics of training rows."""
@@ -86,6 +90,29 @@ class MultimodalModel(nn.Module):
         if self.trunk is not None:
             tokens = self.trunk(tokens)
         return {name: scatter(item, batch.fields[name].present) for name, item in tokens.items()}
+
+    def summarise(self, batch: Batch) -> dict[str, Summary]:
+        """Fixed features of the fields in the batch whose encoders give them."""
+        found: dict[str, Summary] = {}
+        for name, encoder in zip(self.fields, self.encoders, strict=True):
+            if name in batch.fields and getattr(encoder, "summary_dim", False) and len(batch.fields[name].lengths):
+                part = batch.fields[name]
+                values = encoder.summarise(part)  # type: ignore[operator]
+                spread = values.new_zeros((len(part.present), values.shape[1]))
+                spread[part.present] = values
+                found[name] = Summary(spread, part.present)
+        return found
+
+    def fit_kernels(self, batch: Batch) -> None:
+        """Fit the kernel heads to a batch of training rows in closed form."""
+        summaries = self.summarise(batch)
+        for name, kernel, task in zip(self.kernel_targets, self.kernels, self.tasks, strict=True):
+            kernel.fit(summaries, task.dense_target(batch.targets[name]))  # type: ignore[operator]
+
+    def answer_by_kernels(self, summaries: Mapping[str, Summary], num_rows: int) -> dict[str, Tensor]:
+        """Target to (B, C) of its kernel head, from the summaries of any subset of the fields."""
+        pairs = zip(self.kernel_targets, self.kernels, strict=True)
+        return {name: kernel(summaries, num_rows) for name, kernel in pairs}
 
     def read(
         self,

@@ -13,7 +13,45 @@ from omnifuse.fusion import FUSIONS
 from omnifuse.layers import POOLINGS
 from omnifuse.model import MultimodalModel
 from omnifuse.schema import Modality, Schema
-from omnifuse.tasks import TASKS
+from omnifuse.tasks import TASKS, KernelHead, kernel_widths
+
+# Setting to its smallest and largest value
+_RANGES: dict[str, tuple[float, float]] = {
+    "dim": (1, 16_384),
+    "num_heads": (1, 1024),
+    "encoder_depth": (0, 256),
+    "fusion_depth": (0, 256),
+    "shared_trunk": (0, 256),
+    "dropout": (0.0, 0.95),
+    "head_dropout": (0.0, 0.95),
+    "modality_dropout": (0.0, 0.95),
+    "auxiliary": (0.0, 100.0),
+    "alignment": (0.0, 100.0),
+    "label_smoothing": (0.0, 0.95),
+    "epochs": (1, 1_000_000),
+    "batch_size": (0, 1_000_000),
+    "learning_rate": (1e-9, 10.0),
+    "weight_decay": (0.0, 100.0),
+    "warm_up": (0.0, 1.0),
+    "clip": (1e-6, 1e6),
+    "averaging": (0.0, 1.0),
+    "mixup": (0.0, 100.0),
+    "augment": (0.0, 10.0),
+    "balance": (0.0, 2.0),
+    "largest_image": (4, 4096),
+    "max_seconds": (0.05, 600.0),
+    "max_tokens": (4, 65_536),
+    "vocab_size": (300, 1_000_000),
+}
+
+
+def _check_ranges(spec: Any) -> None:
+    """Refuse values out of range, NaN among them."""
+    for item in fields(spec):
+        value = getattr(spec, item.name)
+        low, high = _RANGES.get(item.name, (None, None))
+        if low is not None and high is not None and not low <= value <= high:
+            raise InputError(f"the setting {item.name} is {value}", fix=f"Give a number from {low} to {high}")
 
 
 @dataclass(frozen=True)
@@ -36,6 +74,7 @@ class ModelSpec:
         auxiliary: Weight of the single-field heads.
         alignment: Weight of the contrastive alignment between fields; 0 leaves it out.
         label_smoothing: Share of the label spread over all classes.
+        kernel: Whether a kernel machine on fixed features stands beside the network's heads.
     """
 
     dim: int = 64
@@ -53,9 +92,16 @@ class ModelSpec:
     auxiliary: float = 0.5
     alignment: float = 0.0
     label_smoothing: float = 0.05
+    kernel: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse unknown names."""
+        """Refuse unknown names and values out of range."""
+        _check_ranges(self)
+        if self.dim % self.num_heads:
+            raise InputError(
+                f"the setting dim is {self.dim}, which num_heads {self.num_heads} does not divide",
+                fix=f"Give for example --set dim={self.num_heads * max(1, self.dim // self.num_heads)}",
+            )
         for name, table in (("fusion", FUSIONS), ("pooling", POOLINGS)):
             if getattr(self, name) not in table:
                 raise InputError(
@@ -107,6 +153,10 @@ class TrainingSpec:
     augment: float = 1.0
     balance: float = 0.5
 
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        _check_ranges(self)
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
@@ -130,6 +180,10 @@ class Preset:
     max_seconds: float = 10.0
     max_tokens: int = 192
     vocab_size: int = 4096
+
+    def __post_init__(self) -> None:
+        """Refuse values out of range."""
+        _check_ranges(self)
 
     def input_options(self, schema: Schema) -> dict[str, dict[str, Any]]:
         """Input to keyword arguments of its preprocessor's `fit`."""
@@ -164,6 +218,10 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+# From so many rows on, dropout costs more than it gives within a few minutes of training
+PLENTY_ROWS = 1000
+
+
 def choose_preset(name: str, schema: Schema, num_rows: int) -> Preset:
     """The preset of that name; "auto" looks at rows and modalities.
 
@@ -178,10 +236,17 @@ def choose_preset(name: str, schema: Schema, num_rows: int) -> Preset:
 
 
 def automatic(schema: Schema, num_rows: int) -> Preset:
-    """small, its passes and regularisation fitted to the rows: few rows are seen more often and held tighter."""
+    """small, fitted to the rows: few rows are seen more often and held tighter, many need no dropout.
+
+    Found by cross-validation on training rows of packs with 160 to 8,000 rows.
+    """
     start = PRESETS["small"]
     epochs = int(min(max(90_000 / max(num_rows, 1), 12), 60))
-    return replace(start, name="auto", training=replace(start.training, epochs=epochs))
+    if num_rows < PLENTY_ROWS:
+        training = replace(start.training, epochs=epochs, augment=0.5)
+        return replace(start, name="auto", training=training)
+    model = replace(start.model, dropout=0.0, modality_dropout=0.1)
+    return replace(start, name="auto", model=model, training=replace(start.training, epochs=epochs, augment=0.3))
 
 
 _TRUE = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -202,24 +267,24 @@ def with_settings(preset: Preset, settings: Mapping[str, str]) -> Preset:
     """The preset with single settings changed, `{"dropout": "0.2"}`.
 
     Raises:
-        InputError: A setting is unknown or its value has another type.
+        InputError: A setting is unknown, or its value has another type or is out of range.
     """
     model_names = {item.name for item in fields(ModelSpec)} - {"encoders"}
     training_names = {item.name for item in fields(TrainingSpec)}
     preset_names = {item.name for item in fields(Preset)} - {"name", "model", "training"}
+    model, training, sizes = {}, {}, {}
     for name, value in settings.items():
         if name in model_names:
-            changed = {name: _converted(name, value, getattr(preset.model, name))}
-            preset = replace(preset, model=replace(preset.model, **changed))
+            model[name] = _converted(name, value, getattr(preset.model, name))
         elif name in training_names:
-            changed = {name: _converted(name, value, getattr(preset.training, name))}
-            preset = replace(preset, training=replace(preset.training, **changed))
+            training[name] = _converted(name, value, getattr(preset.training, name))
         elif name in preset_names:
-            preset = replace(preset, **{name: _converted(name, value, getattr(preset, name))})
+            sizes[name] = _converted(name, value, getattr(preset, name))
         else:
             known = sorted(model_names | training_names | preset_names)
             raise InputError(f"there is no setting '{name}'", fix=did_you_mean(name, known))
-    return preset
+    # All at once: dim and num_heads may fit only together
+    return replace(preset, model=replace(preset.model, **model), training=replace(preset.training, **training), **sizes)
 
 
 def build_from_spec(schema: Schema, preprocessors: Mapping[str, Any], spec: ModelSpec) -> MultimodalModel:
@@ -256,6 +321,8 @@ def build_from_spec(schema: Schema, preprocessors: Mapping[str, Any], spec: Mode
         )
         for target in schema.targets
     }
+    readable = kernel_widths(names, list(encoders.values())) if spec.kernel else {}
+    kernels = {name: KernelHead(readable, task.num_outputs, task.kind) for name, task in tasks.items()}  # type: ignore[arg-type]
     return MultimodalModel(
         encoders,
         Projectors(widths, modalities, spec.dim),
@@ -264,5 +331,6 @@ def build_from_spec(schema: Schema, preprocessors: Mapping[str, Any], spec: Mode
         trunk=trunk,
         alignment=AlignmentLoss(names, spec.dim) if spec.alignment and len(names) > 1 else None,
         alignment_weight=spec.alignment,
+        kernels=kernels if readable else None,
         modality_dropout=spec.modality_dropout,
     )

@@ -1,4 +1,4 @@
-"""T01 to T13 and T23: files that are empty, cut, forged, hostile or in the wrong place."""
+"""T01 to T08: pictures that are empty, cut, forged, foreign or of a rare kind."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 import soundfile
 from PIL import Image
 
-from omnifuse.data.audio import AudioPreprocessor
 from omnifuse.data.image import FITS, ImagePreprocessor
 from omnifuse.data.media import MediaDoor, MediaLimits
 from omnifuse.data.workers import decode_cell
@@ -103,7 +102,7 @@ def test_t02_truncated_picture_says_so_and_no_cut_is_filled_with_grey(kind):
 def test_t03_png_bomb():
     rows = zlib.compressobj(9)
     line = bytes(50_000 * 3 + 1)
-    body = b"".join(rows.compress(line) for _ in range(4000)) + rows.flush()
+    body = b"".join(rows.compress(line) for _ in range(400)) + rows.flush()
     header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
     assert len(data) < 1_000_000
@@ -219,21 +218,6 @@ def test_t06_foreign_format_renamed_png_never_meets_a_decoder(name, tmp_path, mo
     for cell in (tmp_path / "a.png", FOREIGN[name]):
         with pytest.raises(MediaError, match="The content is not PNG, JPEG, GIF, WebP, BMP or TIFF"):
             DOOR.image(cell)
-
-
-@pytest.mark.parametrize("data", [b"MThd" + bytes(40), b"#!AMR\n" + bytes(40), b"RIFF\0\0\0\0AVI LIST", b"\0" * 64])
-def test_t06_foreign_sounds_never_meet_a_decoder(data, monkeypatch):
-    monkeypatch.setattr(
-        "omnifuse.data.media_audio._Decoder", lambda *given, **options: pytest.fail("a decoder was started")
-    )
-    with pytest.raises(MediaError, match="The content is not WAV, FLAC, OGG"):
-        DOOR.audio(data, 8000)
-
-
-def test_t06_sound_of_a_listed_start_and_another_inside():
-    for data in (b"ID3" + bytes(60), b"\xff\xfb" + bytes(60), b"OggS" + bytes(60), b"fLaC" + bytes(60)):
-        with pytest.raises(MediaError, match=r"damaged or of a rare kind|not WAV|no samples|middle"):
-            DOOR.audio(data, 8000)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (1, 20_000), (20_000, 1)])
@@ -379,254 +363,6 @@ def test_t08_damaged_exif_does_not_lose_the_picture():
     assert DOOR.image(data).shape == NOISE.shape
 
 
-@pytest.fixture(scope="module")
-def long_sound(tmp_path_factory):
-    """Ogg Opus of 700 s, silent but for a click near its end."""
-    path = tmp_path_factory.mktemp("long") / "long.opus"
-    with soundfile.SoundFile(path, "w", 8000, 1, format="OGG", subtype="OPUS") as file:
-        for _ in range(70):
-            file.write(np.zeros(80_000, np.float32))
-    return path
-
-
-@pytest.mark.parametrize("route", ["path", "bytes", "decode_cell"])
-def test_t09_long_opus_stops_while_decoding(route, long_sound, monkeypatch):
-    decoded = []
-    read = soundfile.SoundFile.read
-    monkeypatch.setattr(
-        soundfile.SoundFile, "read", lambda self, **given: decoded.append(len(given["out"])) or read(self, **given)
-    )
-    if route == "decode_cell":
-        preprocessor = AudioPreprocessor(rate_hz=8000, max_seconds=3)
-        assert decode_cell(long_sound, preprocessor, DOOR)["log_mel"].shape[0] == 299
-        assert sum(decoded) <= 8000 * 3.2
-        return
-    cell = long_sound if route == "path" else long_sound.read_bytes()
-    assert len(DOOR.audio(cell, 8000)) == 600 * 8000
-    assert sum(decoded) == 600 * 8000
-
-
-def test_t09_long_arrays_are_cut_too():
-    door = MediaDoor(limits=MediaLimits(max_audio_s=2))
-    assert len(door.audio((np.zeros((90_000, 2), np.int16), 8000), 4000)) == 8000
-
-
-@pytest.mark.parametrize("route", ["path", "bytes"])
-def test_t10_flac_with_forged_rate_and_8_channels_hits_the_byte_cap(route, tmp_path):
-    data = bytearray(sound(np.zeros((2_000_000, 8), np.int16), 96_000, "FLAC"))
-    assert len(data) < 200_000
-    assert data[4] & 0x7F == 0
-    packed = int.from_bytes(data[18:26], "big")
-    data[18:26] = ((packed & ~(0xFFFFF << 44)) | (655_350 << 44)).to_bytes(8, "big")
-    door = MediaDoor(limits=MediaLimits(max_audio_bytes=32 * 2**20))
-    cell = bytes(data)
-    if route == "path":
-        cell = tmp_path / "a.flac"
-        cell.write_bytes(data)
-    before = resident_mb()
-    assert door.audio_rate(cell) == 655_350
-    with pytest.raises(MediaError, match="more than 32 MB of samples"):
-        door.audio(cell, 16_000)
-    assert resident_mb() - before < 50
-
-
-def test_t11_wav_that_claims_4_gb_gives_what_it_has(tmp_path):
-    data = bytearray(sound(np.full(1000, 0.25), subtype="PCM_16"))
-    data[4:8] = data[40:44] = b"\xf0\xff\xff\xff"
-    (tmp_path / "a.wav").write_bytes(data)
-    before = resident_mb()
-    for cell in (bytes(data), tmp_path / "a.wav"):
-        np.testing.assert_allclose(DOOR.audio(cell, 8000), 0.25, atol=1e-3)
-    assert resident_mb() - before < 50
-
-
-def test_t11_sounds_that_end_early_or_have_no_samples():
-    with pytest.raises(MediaError, match="The sound has no samples"):
-        DOOR.audio(sound(np.zeros(0)), 8000)
-    noise = DRAW.normal(0, 0.1, 40_000)
-    for kind in ("WAV", "FLAC", "OGG", "MP3", "AIFF"):
-        data = sound(noise, 8000, kind)
-        whole = DOOR.audio(data, 8000)
-        for tenth in range(10):
-            try:
-                got = DOOR.audio(data[: len(data) * tenth // 10], 8000)
-            except MediaError:
-                continue
-            # Never more than there is: a shorter sound, no padding with silence
-            assert len(got) <= len(whole) * (tenth + 1) / 10 + 4096
-            assert np.isfinite(got).all()
-
-
-BAD_SAMPLES = {
-    "nan": np.nan,
-    "inf": np.inf,
-    "-inf": -np.inf,
-    "denormal": 1e-42,
-    "huge": 3e38,
-}
-
-
-@pytest.mark.parametrize("name", BAD_SAMPLES)
-@pytest.mark.parametrize("rate_hz", [8000, 16_000])
-def test_t12_samples_that_are_not_finite_become_finite(name, rate_hz):
-    samples = DRAW.normal(0, 0.1, (4000, 2)).astype(np.float32)
-    samples[10:20, 0] = BAD_SAMPLES[name]
-    for cell in (sound(samples, subtype="FLOAT"), (samples, 8000), (samples.astype(np.float64), 8000)):
-        got = DOOR.audio(cell, rate_hz)
-        assert len(got) == 4000 * rate_hz // 8000
-        assert np.isfinite(got).all()
-        assert np.isfinite(AudioPreprocessor(rate_hz=rate_hz)(got)["log_mel"]).all()
-
-
-def test_t12_one_bad_sample_costs_one_sample():
-    samples = DRAW.normal(0, 0.1, 4000).astype(np.float32)
-    samples[10] = np.nan
-    got = DOOR.audio(sound(samples, subtype="FLOAT"), 8000)
-    assert got[10] == 0
-    np.testing.assert_array_equal(np.delete(got, 10), np.delete(samples, 10))
-
-
-def test_t12_sound_without_one_finite_sample_is_rejected():
-    for cell in (sound(np.full(100, np.nan), subtype="FLOAT"), np.full(100, np.inf)):
-        with pytest.raises(MediaError, match="Not one sample of the sound is a finite number"):
-            DOOR.audio(cell, 8000)
-
-
-@pytest.mark.parametrize("level", ["rms", "peak", "none"])
-@pytest.mark.parametrize(
-    "samples",
-    [np.zeros(8000), np.full(8000, 0.7), np.sign(np.sin(np.arange(8000))), np.zeros(1), np.full(3, -1.0)],
-    ids=["silence", "constant", "clipped", "one sample", "three samples"],
-)
-def test_t13_silence_constants_and_clipped_sounds_have_finite_features(samples, level):
-    for subtype in ("PCM_16", "FLOAT"):
-        preprocessor = AudioPreprocessor(rate_hz=8000, level=level)
-        features = decode_cell(sound(samples, subtype=subtype), preprocessor, DOOR)["log_mel"]
-        assert features.shape[1] == preprocessor.num_columns
-        assert np.isfinite(features).all()
-
-
-@pytest.fixture
-def house(tmp_path):
-    """root/a.png inside; secret.png, and links to it, outside."""
-    root = tmp_path / "root"
-    (root / "deep").mkdir(parents=True)
-    data = encoded(Image.fromarray(NOISE))
-    for path in (root / "a.png", root / "deep" / "b.png", tmp_path / "secret.png"):
-        path.write_bytes(data)
-    (tmp_path / "root-beside").mkdir()
-    (tmp_path / "root-beside" / "a.png").write_bytes(data)
-    (root / "link.png").symlink_to(tmp_path / "secret.png")
-    (root / "out").symlink_to(tmp_path)
-    (root / "inner.png").symlink_to(root / "a.png")
-    return root
-
-
-@pytest.mark.parametrize(
-    "name", ["../secret.png", "deep/../../secret.png", "link.png", "out/secret.png", "../root-beside/a.png"]
-)
-def test_t23_what_resolves_outside_is_refused_when_confined(house, name):
-    assert MediaDoor(root=house).image(name).shape == NOISE.shape
-    door = MediaDoor(root=house, confined=True)
-    for attempt in (door.image, door.content_key, door.audio_rate, lambda cell: door.audio(cell, 8000)):
-        for cell in (name, house / name):
-            with pytest.raises(MediaError, match="outside the folder of media") as caught:
-                attempt(cell)
-        assert cell == house / name
-    with pytest.raises(MediaError) as caught:
-        door.image(name)
-    assert str(house.parent) not in str(caught.value)
-
-
-def test_t23_what_lies_inside_is_read_when_confined(house, tmp_path):
-    door = MediaDoor(root=house, confined=True)
-    for name in ("a.png", "deep/b.png", "deep/../a.png", "inner.png", str(house / "a.png")):
-        assert door.image(name).shape == NOISE.shape
-    (tmp_path / "alias").symlink_to(house)
-    assert MediaDoor(root=tmp_path / "alias", confined=True).image("a.png").shape == NOISE.shape
-
-
-def test_t23_confined_without_a_folder_opens_nothing(house):
-    with pytest.raises(MediaError, match="Files are not opened here"):
-        MediaDoor(confined=True).image(house / "a.png")
-    assert MediaDoor(confined=True).image((house / "a.png").read_bytes()).shape == NOISE.shape
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["http://a.b/c.png", "HTTPS://a.b/c.png", "file:///etc/passwd", "data:image/png;base64,AAAA", " http://x/y",
-     "ftp://x", "s3://bucket/key.png", "gopher://x", "javascript:alert(1)", "file:etc"],
-)  # fmt: skip
-@pytest.mark.parametrize("confined", [False, True])
-def test_t23_addresses_are_never_opened(house, name, confined):
-    door = MediaDoor(root=house, confined=confined)
-    for attempt in (door.image, door.content_key, door.audio_rate, lambda cell: door.audio(cell, 8000)):
-        with pytest.raises(MediaError, match="addresses are not opened"):
-            attempt(name)
-
-
-def test_t23_pipes_devices_and_folders_are_refused_at_once(house):
-    os.mkfifo(house / "pipe.png")
-    door = MediaDoor(root=house)
-    for name, words in {"pipe.png": "a pipe", "deep": "a folder", ".": "a folder", "/dev/zero": "a device"}.items():
-        for attempt in (door.image, door.content_key, door.audio_rate, lambda cell: door.audio(cell, 8000)):
-            with pytest.raises(MediaError, match=f"This is {words}, not a file"):
-                attempt(name)
-
-
-def test_t23_pipe_that_takes_the_place_of_a_file_is_refused_too(house, monkeypatch):
-    os.mkfifo(house / "pipe.png")
-    real = os.stat(house / "a.png")
-    monkeypatch.setattr("omnifuse.data.media_paths.os.stat", lambda path: real)
-    with pytest.raises(MediaError, match="This is a pipe, not a file"):
-        MediaDoor(root=house).image("pipe.png")
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("none.png", "There is no such file"),
-        ("a.png/b.png", "There is no such file"),
-        ("", "The name of the file is empty"),
-        ("  ", "The name of the file is empty"),
-        ("a\0b.png", "not a name that a file can have"),
-        ("x" * 5000, "The file cannot be opened"),
-        ("\ud800.png", "There is no such file|not a name that a file can have"),
-    ],
-)
-@pytest.mark.parametrize("confined", [False, True])
-def test_t23_names_without_a_file(house, name, words, confined):
-    with pytest.raises(MediaError, match=words) as caught:
-        MediaDoor(root=house, confined=confined).image(name)
-    message = str(caught.value)
-    assert str(house) not in message
-    assert "\n" not in message
-    assert len(message) < 400
-
-
-def test_t23_file_that_may_not_be_read(house, monkeypatch):
-    def refuse(path, flags):
-        raise PermissionError(13, "Permission denied", path)
-
-    monkeypatch.setattr("omnifuse.data.media_paths.os.open", refuse)
-    with pytest.raises(MediaError, match=r"The file may not be read\. Read from 'a\.png'"):
-        MediaDoor(root=house).image("a.png")
-
-
-def test_t23_disk_that_fails_while_reading(house, monkeypatch):
-    def fail(handle, size):
-        raise OSError(5, "Input/output error")
-
-    (house / "a.wav").write_bytes(sound(np.zeros(100)))
-    monkeypatch.setattr("os.read", fail)
-    door = MediaDoor(root=house)
-    with pytest.raises(MediaError, match="Input/output error"):
-        door.image("a.png")
-    for attempt in (door.content_key, door.audio_rate, lambda cell: door.audio(cell, 8000)):
-        with pytest.raises(MediaError, match="The file cannot be read"):
-            attempt("a.wav")
-
-
 def test_t51_no_message_holds_an_address_or_a_resolved_path(tmp_path):
     cells = [encoded(Image.fromarray(NOISE), kind)[:length] for kind in ("PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP")
              for length in (20, 34, 100, 700)]  # fmt: skip
@@ -657,21 +393,5 @@ def test_pictures_with_flipped_bits_give_pixels_or_a_clean_error():
                 broken[at] ^= 1 << int(DRAW.integers(0, 8))
             try:
                 assert MediaDoor(limits=MediaLimits(max_pixels=10**6)).image(broken).ndim == 3
-            except MediaError:
-                continue
-
-
-def test_sounds_with_flipped_bits_give_samples_or_a_clean_error():
-    noise = DRAW.normal(0, 0.1, 4000)
-    for kind in ("WAV", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF", "W64"):
-        data = sound(noise, 8000, kind)
-        for _ in range(40):
-            broken = bytearray(data)
-            for at in DRAW.integers(0, min(len(data), 200), 3):
-                broken[at] ^= 1 << int(DRAW.integers(0, 8))
-            try:
-                got = MediaDoor(limits=MediaLimits(max_audio_s=5)).audio(broken, 8000)
-                assert np.isfinite(got).all()
-                assert len(got) <= 40_001
             except MediaError:
                 continue

@@ -170,6 +170,8 @@ class _Fit:
         preset = with_settings(replace(preset, model=changed), options.settings)
         self._check_encoders(schema, preset)
         options.out.mkdir(parents=True, exist_ok=True)
+        if not options.resume:  # else a later --resume of this run would take up networks of an older one
+            shutil.rmtree(options.out / "checkpoints", ignore_errors=True)
         cache = options.out / "cache"
         prepared = prepare(
             self.table,

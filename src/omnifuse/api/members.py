@@ -28,6 +28,8 @@ from omnifuse.training.predict import Subset, run_subsets
 
 # Encoders measure their statistics on at most so many training rows
 MEASURED_ROWS = 2000
+# Kernel heads are fitted to at most so many: their time grows with the third power
+KERNEL_ROWS = 2000
 
 
 @dataclass
@@ -206,6 +208,8 @@ def _train_member(
     packs = {item.name: prepared.packs[item.name] for item in task.schema.inputs}
     measured = np.random.default_rng(seed).permutation(rows.train)[:MEASURED_ROWS]
     model.initialise(make_batch(packs, measured))
+    fitted = np.sort(np.random.default_rng(seed).permutation(rows.train)[:KERNEL_ROWS])
+    model.fit_kernels(make_batch(packs, fitted, targets=training_targets(prepared, task.schema, rows.train)))
     _balance(model, prepared, rows.train, task.training.balance)
     change = _augmenter(prepared, task)
     source = BatchSource(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,8 +62,10 @@ class FitOptions:
             raise InputError("--minutes and --epochs were both given", fix="Give one of them")
         for name in ("minutes", "epochs", "seeds"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is not None and not 0 < value < math.inf:
                 raise InputError(f"--{name} is {value}", fix="Give a number above 0")
+        if self.seed < 0:
+            raise InputError(f"--seed is {self.seed}", fix="Give a whole number from 0")
         if not 0 <= self.max_bad <= 1:
             raise InputError(f"--max-bad is {self.max_bad}", fix="Give a share between 0 and 1")
         if self.report_media not in ("none", "sample"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,8 @@ from omnifuse.errors import ArtefactError
 
 if TYPE_CHECKING:
     from omnifuse.api.model import Model
+
+MAX_MEMBERS = 64
 
 
 def save_model(model: Model, folder: Path) -> Path:
@@ -57,21 +61,39 @@ def load_model(folder: str | Path) -> Model:
 
     artefact = load_artefact(folder)
     manifest = artefact.manifest
-    schema = Schema.from_json(manifest["schema"])
-    preprocessors = preprocessors_from_json(manifest["preprocessors"])
-    spec = ModelSpec.from_json(manifest["spec"])
-    network = Ensemble([build_from_spec(schema, preprocessors, spec) for _ in range(manifest["num_members"])])
+    with _reading():
+        num_members = int(manifest["num_members"])
+        if not 1 <= num_members <= MAX_MEMBERS:
+            raise ValueError(f"{num_members} members")
+        schema = Schema.from_json(manifest["schema"])
+        preprocessors = preprocessors_from_json(manifest["preprocessors"])
+        readouts = {name: TargetReadout.from_json(data) for name, data in manifest["readouts"].items()}
+        spec = ModelSpec.from_json(manifest["spec"])
+        network = Ensemble([build_from_spec(schema, preprocessors, spec) for _ in range(num_members)])
     _check_keys(network.state_dict(), artefact.weights)
     network.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in artefact.weights.items()})
     return Model(
         network,
         schema=schema,
         preprocessors=preprocessors,
-        readouts={name: TargetReadout.from_json(data) for name, data in manifest["readouts"].items()},
+        readouts=readouts,
         manifest=manifest,
         model_id=artefact.model_id,
         folder=Path(folder),
     )
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Say of a manifest with sound digests but senseless content that it was not made by fit."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ArtefactError(
+            "the model's description cannot be read",
+            where=f"{type(error).__name__}: {error}",
+            fix="Use the folder as fit wrote it",
+        ) from None
 
 
 def save_singles(models: dict[str, Model], folder: Path) -> None:

@@ -29,6 +29,10 @@ app.command("embed")(embed.embed)
 app.command("doctor")(doctor.doctor)
 app.command("list")(listing.list_parts)
 
+INTERRUPTED = 130
+# The user named a place where nothing can be written or read; other failures are the machine's
+_WRONG_PLACE = (PermissionError, FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError)
+
 
 def _version(value: bool) -> None:
     if value:
@@ -62,11 +66,23 @@ def run(arguments: Sequence[str] | None = None) -> None:
             raise
         _say(f"error: {error}")
         code = error.exit_code
+    except SystemExit as end:  # how click ends, after an interruption too
+        code = end.code if isinstance(end.code, int) else 0
+        if code == INTERRUPTED:
+            _say("interrupted; what was saved stays. Type the same with --resume to go on with a fit.")
     except KeyboardInterrupt:
-        _say("interrupted; what was saved stays")
-        code = 130
+        _say("interrupted; what was saved stays. Type the same with --resume to go on with a fit.")
+        code = INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if debug:
+            raise
+        place = f" ('{error.filename}')" if error.filename else ""
+        _say(
+            f"error: {error.strerror or error}{place}. Look at the place that was named and the space left on the disk."
+        )
+        code = 2 if isinstance(error, _WRONG_PLACE) else 3
     except MemoryError:
         _say("error: out of memory. Give a smaller --preset, or fewer rows at a time.")
         code = 3

@@ -14,6 +14,7 @@ import numpy as np
 from omnifuse.errors import InputError
 
 _LONGEST_TEXT = 64
+_FURTHEST_ZONE = 14 * 3600
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EARLIEST_SECOND = int((datetime(1, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds())
 LATEST_SECOND = int((datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC) - _EPOCH).total_seconds())
@@ -166,9 +167,9 @@ def _seconds_or_none(cell: Any, day_first: bool) -> int | None:
 
 def _text(cell: Any) -> str:
     if isinstance(cell, bytes | bytearray):
-        return bytes(cell[: _LONGEST_TEXT + 1]).decode("utf-8", "replace").strip()
-    text = cell if isinstance(cell, str) else str(cell)
-    return text[: _LONGEST_TEXT + 1].strip()
+        return bytes(cell.strip()[: _LONGEST_TEXT + 1]).decode("utf-8", "replace")
+    # Cut after the blanks are gone: what stands behind many of them counts too
+    return (cell if isinstance(cell, str) else str(cell)).strip()[: _LONGEST_TEXT + 1]
 
 
 def _object_seconds(cell: Any) -> int | None:
@@ -262,7 +263,8 @@ def _time_seconds(match: re.Match[str]) -> int | None:
         hour = hour % 12 + (12 if half.startswith("p") else 0)
     if hour > 24 or minute > 59 or second > 60 or (hour == 24 and (minute or second)):
         return None
-    return hour * 3600 + minute * 60 + second - _zone_seconds((match["zone"] or "").lower())
+    zone = _zone_seconds((match["zone"] or "").lower())
+    return None if abs(zone) > _FURTHEST_ZONE else hour * 3600 + minute * 60 + second - zone
 
 
 def _zone_seconds(zone: str) -> int:

@@ -17,6 +17,8 @@ from omnifuse.schema import Finding, Modality, Schema, TaskKind
 
 ROWS_SHOWN = 20
 _LONGEST_KEY = 64
+_MOST_CELLS = 4_000_000
+_FEWEST_ROWS = 1_000
 _LONGEST_TEXT = 5_000
 _SHORTEST_NEAR = 8
 _MOST_PICTURES = 500
@@ -26,25 +28,31 @@ LABELLED = (TaskKind.CLASSIFICATION, TaskKind.ORDINAL)
 
 
 class Sheet:
-    """Evenly spread rows of a table, with every column read at most once.
+    """Evenly spread rows of a table, read in one pass where the table can `select`.
 
     Args:
         table: Anything with ``num_rows``, ``columns`` and ``cells(column, rows)``.
-        sample: At most this many rows are read.
+        sample: At most this many rows are read; fewer where there are very many columns.
         door: Opens media; None = media stay closed.
     """
 
     def __init__(self, table: Any, sample: int, door: Any = None) -> None:
         self.table, self.door = table, door
-        self.rows = spread(table.num_rows, sample)
+        self.rows = spread(table.num_rows, min(sample, max(_FEWEST_ROWS, _MOST_CELLS // max(len(table.columns), 1))))
+        is_part = len(self.rows) < table.num_rows and hasattr(table, "select")
+        self._part = table.select(self.rows) if is_part else None
         self._cells: dict[str, list[Any]] = {}
         self._keys: dict[tuple[str, bool], list[str | None]] = {}
 
     def cells(self, column: str) -> list[Any]:
         """Cells of the column at `rows`; None where missing or where the table has no such column."""
         if column not in self._cells:
-            known = column in self.table.columns
-            self._cells[column] = self.table.cells(column, self.rows) if known else [None] * len(self.rows)
+            if column not in self.table.columns:
+                self._cells[column] = [None] * len(self.rows)
+            elif self._part is not None:
+                self._cells[column] = self._part.cells(column)
+            else:
+                self._cells[column] = self.table.cells(column, self.rows)
         return self._cells[column]
 
     def keys(self, column: str, *, media: bool = False) -> list[str | None]:

@@ -75,12 +75,23 @@ def _known(cells: list[Any]) -> list[int]:
     return [place for place, cell in enumerate(cells) if cell is not None]
 
 
+class _Sampled:
+    """The rows of a sheet as a table, so that no column is read twice."""
+
+    def __init__(self, sheet: Sheet) -> None:
+        self._sheet, self.num_rows = sheet, len(sheet.rows)
+
+    def cells(self, column: str, rows: Any = None) -> list[Any]:
+        """Cells at the rows of the sheet, whatever `rows` says."""
+        return self._sheet.cells(column)
+
+
 def _leak_findings(sheet: Sheet, schema: Schema, target: Target, seed: int) -> list[Finding]:
     fields = [item.name for item in schema.fields]
     others = {item.name for item in schema.targets} | set(fields)
     unused = [name for name in dict.fromkeys([*schema.dropped, *schema.ids]) if name not in others]
     return find_leak_columns(
-        sheet.table,
+        _Sampled(sheet),
         [name for name in fields + unused if name in sheet.table.columns],
         sheet.cells(target.name),
         target=target.name,
@@ -157,9 +168,11 @@ def _target_findings(table: Any, target: Target) -> list[Finding]:
     if empty:
         text = f"'{target.name}' is unknown in {len(empty)} of {len(cells)} rows: they teach nothing about it"
         found.append(Finding("missing", target.name, text, "info", tuple(empty[:20])))
+    if target.kind not in LABELLED:
+        return found
     keys = [None if cell is None else cell_key(cell) for cell in cells]
     counts = Counter(key for key in keys if key is not None).most_common()
-    if target.kind not in LABELLED or len(counts) < 2:
+    if len(counts) < 2:
         return found
     (most, largest), (least, smallest) = counts[0], counts[-1]
     if smallest < _FEWEST_OF_CLASS or largest > _UNEVEN * smallest:

@@ -16,11 +16,25 @@ from omnifuse.errors import InputError
 from omnifuse.schema import Modality
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".oga", ".mp3", ".aiff", ".aif", ".au", ".w64", ".caf")
+AUDIO_SUFFIXES = (
+    ".wav",
+    ".flac",
+    ".ogg",
+    ".opus",
+    ".oga",
+    ".mp3",
+    ".aiff",
+    ".aif",
+    ".au",
+    ".w64",
+    ".caf",
+)  # codespell:ignore caf
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".mpg", ".mpeg")
 _IMAGE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 _AUDIO_MAGIC = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"FORM", b"\xff\xfb", b"\xff\xf3", b".snd")
-_ID_NAME = re.compile(r"(?:^|[_\W])(?:id|uuid|guid|index|idx|row|key|serial)$|[a-z]I[dD]$|^(?:unnamed.*|column_1)$")
+_ROW_NAME = re.compile(r"(?:^|[_\W])(?:id|uuid|guid|index|idx|row|key|serial)$|^(?:unnamed.*|column_1)$")
+_ID_NAME = re.compile(r"(?:^|[_\W])(?:id|uuid|guid)$")
+_CAMEL_ID = re.compile(r"[a-z]I[dD]$")
 _JOINED_ID = re.compile(r"^(?:patient|user|subject|customer|client|case|study|record|person|item|order)s?id$")
 _LEADING_ZERO = re.compile(r"0\d+")
 
@@ -82,7 +96,7 @@ def _is_date(cells: Sequence[Any]) -> bool:
     return good >= 0.9 * len(cells)
 
 
-def _number_kind(cells: Sequence[Any], name: str, distinct: int) -> Kind | None:
+def _number_kind(cells: Sequence[Any], distinct: int) -> Kind | None:
     if any(isinstance(cell, bool | np.bool_) for cell in cells):
         return Kind(Modality.CATEGORY, "true or false")
     values = parse_numbers(cells)
@@ -119,6 +133,24 @@ def _text_kind(cells: Sequence[Any], distinct: int) -> Kind:
     return Kind(Modality.CATEGORY, f"{distinct} different short texts in {len(texts)} cells")
 
 
+def _identifier_kind(name: str, known: Sequence[Any], distinct: int) -> Kind | None:
+    """Identifiers told by their name; a measure such as a body mass index has fractions or repeats."""
+    lowered = name.lower()
+    is_joined = bool(_JOINED_ID.match(lowered))
+    is_id = is_joined or bool(_ID_NAME.search(lowered) or _CAMEL_ID.search(name))
+    if not is_id and not _ROW_NAME.search(lowered):
+        return None
+    values = parse_numbers(known)
+    if bool((values % 1 > 0).any()):
+        return None
+    if distinct >= 0.95 * len(known):
+        return Kind(None, "its name and its distinct cells say that it numbers the rows", "id")
+    if is_joined or (is_id and distinct > 20):
+        fix = f"use --group {name} if rows of one belong together, or --field {name}=category to learn from it"
+        return Kind(None, f"its name says that it identifies something, and its values repeat: {fix}", "group")
+    return None
+
+
 def judge(name: str, cells: Sequence[Any]) -> Kind:
     """Say what a column holds.
 
@@ -138,14 +170,10 @@ def judge(name: str, cells: Sequence[Any]) -> Kind:
     if isinstance(known[0], list | dict | np.ndarray | bytes):
         return Kind(None, f"cells of {type(known[0]).__name__} are not read", "drop")
     distinct = len({str(cell) for cell in known})
-    lowered = name.strip()
-    if _ID_NAME.search(lowered) or _JOINED_ID.match(lowered.lower()):
-        if distinct >= 0.95 * len(known):
-            return Kind(None, "its name and its distinct cells say that it numbers the rows", "id")
-        if distinct > 20 or _JOINED_ID.match(lowered.lower()):
-            fix = f"use --group {name} if rows of one belong together, or --field {name}=category to learn from it"
-            return Kind(None, f"its name says that it identifies something, and its values repeat: {fix}", "group")
-    found = _number_kind(known, name, distinct)
+    found = _identifier_kind(name.strip(), known, distinct)
+    if found is not None:
+        return found
+    found = _number_kind(known, distinct)
     if found is not None:
         return found
     if _is_date(known[:200]):

@@ -7,12 +7,15 @@ import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
 from omnifuse.data.duplicates import LABELLED, ROWS_SHOWN, cell_key, spread
+from omnifuse.data.lookup import bins_of, codes_of, left_out, looked_up, nearest_right
 from omnifuse.data.numbers import parse_numbers
+from omnifuse.data.spelling import spelt_share
 from omnifuse.schema import Finding, Modality, TaskKind
 
 _FEWEST_ROWS = 30
@@ -24,20 +27,22 @@ _LONGEST_CELL = 5_000
 _LONGEST_PATH = 400
 _WORD = re.compile(r"[^\W_]+")
 _UNSPACED = re.compile("[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff]")
+_WRITTEN = (TaskKind.TRANSCRIPTION, TaskKind.CAPTIONING)
 _NOT_VALUES = (Modality.IMAGE, Modality.AUDIO, Modality.VIDEO, Modality.SERIES)
 
 
 @dataclass(frozen=True)
 class _Labels:
-    """Labels of the rows that have one: their texts, codes, and which half a row is in."""
+    """Labels of the rows that have one: their texts, codes, which unit (group, or row) and half a row is in."""
 
     places: np.ndarray
     texts: tuple[str, ...]
     codes: np.ndarray
+    units: np.ndarray
     half: np.ndarray
 
     def only(self, keep: np.ndarray) -> _Labels:
-        return _Labels(self.places[keep], self.texts, self.codes[keep], self.half[keep])
+        return _Labels(self.places[keep], self.texts, self.codes[keep], self.units[keep], self.half[keep])
 
     @property
     def majority(self) -> float:
@@ -65,7 +70,7 @@ def find_leak_columns(
         columns: Names of the columns to look at.
         target_cells: Target of each of `rows` (of every row of the table where `rows` is None); None = unknown.
         target: Name of the target, for the sentences.
-        kind: Classification and ordinal labels, and regression; other kinds give no findings.
+        kind: Classification, ordinal, regression, transcription, captioning; other kinds give no findings.
         rows: Rows to look at; None = at most `sample` evenly spread ones.
         modalities: What the columns hold, where known: of media columns the path alone is looked at.
         unused: Columns that no model reads: reported as info.
@@ -77,25 +82,30 @@ def find_leak_columns(
         Findings of kind "leak".
 
     Example:
-        >>> find_leak_columns(table, ["code"], table.cells("label", None), target="label")  # doctest: +SKIP
-        [Finding(kind='leak', field='code', ...)]
+        >>> from omnifuse.data.tables import open_table
+        >>> table = open_table([{"code": row % 2, "label": "ab"[row % 2]} for row in range(40)])
+        >>> [(leak.field, leak.severity) for leak in find_leak_columns(table, ["code"], table.cells("label"))]
+        [('code', 'error')]
     """
-    if kind is not TaskKind.REGRESSION and kind not in LABELLED:
+    if kind not in (TaskKind.REGRESSION, *LABELLED, *_WRITTEN):
         return []
     if rows is None:
         rows = spread(table.num_rows, sample)
         target_cells = [target_cells[row] for row in rows.tolist()]
         groups = None if groups is None else [groups[row] for row in rows.tolist()]
-    labels = _labels(target_cells, groups, seed)
+    labels = _labels(target_cells, groups, seed, written=kind in _WRITTEN)
     found = []
     for column in columns:
         cells = [] if column == target else table.cells(column, rows)
         if not cells:
             continue
+        modality = (modalities or {}).get(column)
         if kind is TaskKind.REGRESSION:
             leak = _copy_leak(column, cells, target, parse_numbers(target_cells))
+        elif kind in _WRITTEN:
+            leak = _written_leak(column, cells, target, labels, bool(modality and modality.is_media))
         else:
-            leak = _label_leak(column, cells, target, labels, (modalities or {}).get(column), column in unused)
+            leak = _label_leak(column, cells, target, labels, modality, column in unused)
         if leak is not None:
             known = [int(row) for row, cell in zip(rows, cells, strict=True) if cell is not None]
             found.append(_finished(leak, target, tuple(known[:ROWS_SHOWN]), column in unused))
@@ -122,21 +132,16 @@ def _finished(leak: Finding, target: str, rows: tuple[int, ...], unused: bool) -
     return replace(leak, text=text, severity="info", rows=rows)
 
 
-def _labels(cells: Sequence[Any], groups: Sequence[Any] | None, seed: int) -> _Labels:
+def _labels(cells: Sequence[Any], groups: Sequence[Any] | None, seed: int, *, written: bool) -> _Labels:
     places = np.array([place for place, cell in enumerate(cells) if cell is not None], dtype=np.int64)
-    codes, texts = _codes([cell_key(cells[place]) for place in places.tolist()])
+    # A text to be written is needed as it is, not as a key
+    codes, texts = codes_of([(str if written else cell_key)(cells[place]) for place in places.tolist()])
     units = np.arange(len(places))
     if groups is not None:
-        units, _ = _codes(["" if groups[place] is None else cell_key(groups[place]) for place in places.tolist()])
+        units, _ = codes_of(["" if groups[place] is None else cell_key(groups[place]) for place in places.tolist()])
     # Shuffled, because the labels of a table often alternate: by plain parity each half would hold one label alone
     shuffled = np.random.default_rng(seed).permutation(int(units.max()) + 1 if len(units) else 0)
-    return _Labels(places, tuple(texts), codes, shuffled[units] % 2)
-
-
-def _codes(keys: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    known: dict[str, int] = {}
-    codes = np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.int64)
-    return codes, list(known)
+    return _Labels(places, tuple(texts), codes, units, shuffled[units] % 2)
 
 
 def _label_leak(
@@ -157,16 +162,16 @@ def _label_leak(
 
 def _value_leak(column: str, cells: list[Any], target: str, labels: _Labels) -> Finding | None:
     known = [cells[place] for place in labels.places.tolist()]
-    codes, values = _codes([cell_key(cell) for cell in known])
+    codes, values = codes_of([cell_key(cell) for cell in known])
     rules = []
     if len(values) <= len(known) / 2:
-        # Where classes are small, a half lacks many values: that says nothing about those it has
-        seen = _seen(codes, labels.half)
-        rules.append((_looked_up(codes, labels.codes, labels.half)[seen], labels.only(seen)))
+        # Where classes are small, many values stand in one group alone: that says nothing about the others
+        right, seen = left_out(codes, labels.codes, labels.units)
+        rules.append((right[seen], labels.only(seen)))
     numbers = parse_numbers(known)
     if np.isfinite(numbers).all():
-        rules.append((_looked_up(_bins(numbers), labels.codes, labels.half), labels))
-        rules.append((_nearest(numbers, labels), labels))
+        rules.append((looked_up(bins_of(numbers), labels.codes, labels.half), labels))
+        rules.append((nearest_right(numbers, labels.codes, labels.half), labels))
     telling = [
         float(right.mean()) for right, of in rules if 5 * len(right) >= 3 * len(known) and _is_telling(right, of)
     ]
@@ -187,59 +192,13 @@ def _is_telling(right: np.ndarray, labels: _Labels) -> bool:
     return share > _ACCURACY and share - labels.majority >= _GAIN and rare >= _FEWEST_RARE
 
 
-def _seen(codes: np.ndarray, half: np.ndarray) -> np.ndarray:
-    """Which rows have a value that the other half has too."""
-    there = [np.bincount(codes[half == part], minlength=int(codes.max()) + 1) > 0 for part in (0, 1)]
-    return np.asarray(np.where(half == 0, there[1][codes], there[0][codes]), dtype=bool)
-
-
-def _looked_up(codes: np.ndarray, labels: np.ndarray, half: np.ndarray) -> np.ndarray:
-    """Which rows a table "value -> most frequent label" of the other half gets right."""
-    right = np.zeros(len(codes), dtype=bool)
-    count = int(labels.max()) + 1
-    for part in (0, 1):
-        learn, check = half != part, half == part
-        if not learn.any() or not check.any():
-            continue
-        # A value that the other half lacks gets the most frequent label
-        best = np.full(int(codes.max()) + 1, int(np.bincount(labels[learn]).argmax()))
-        pairs, times = np.unique(codes[learn] * count + labels[learn], return_counts=True)
-        pairs = pairs[np.argsort(times, kind="stable")]
-        best[pairs // count] = pairs % count
-        right[check] = best[codes[check]] == labels[check]
-    return right
-
-
-def _bins(numbers: np.ndarray) -> np.ndarray:
-    count = int(np.clip(len(numbers) // 10, 2, 64))
-    edges = np.unique(np.quantile(numbers, np.linspace(0, 1, count + 1)[1:-1]))
-    return np.searchsorted(edges, numbers)
-
-
-def _nearest(numbers: np.ndarray, labels: _Labels) -> np.ndarray:
-    """Which rows get the label of the nearest number of the other half: finds thresholds and bands of any width."""
-    right = np.zeros(len(numbers), dtype=bool)
-    for part in (0, 1):
-        learn, check = np.flatnonzero(labels.half != part), np.flatnonzero(labels.half == part)
-        if not len(learn) or not len(check):
-            continue
-        learn = learn[np.argsort(numbers[learn], kind="stable")]
-        after = np.clip(np.searchsorted(numbers[learn], numbers[check]), 1, max(len(learn) - 1, 1))
-        after = np.minimum(after, len(learn) - 1)
-        before = np.maximum(after - 1, 0)
-        is_before = numbers[check] - numbers[learn[before]] <= numbers[learn[after]] - numbers[check]
-        nearest = np.where(is_before, learn[before], learn[after])
-        right[check] = labels.codes[nearest] == labels.codes[check]
-    return right
-
-
 def _coarse_leak(column: str, cells: list[Any], target: str, labels: _Labels) -> Finding | None:
     """The other way round: a column that follows from the label, such as its coarser group."""
-    codes, values = _codes([cell_key(cells[place]) for place in labels.places.tolist()])
+    codes, values = codes_of([cell_key(cells[place]) for place in labels.places.tolist()])
     if not 2 <= len(values) < len(set(labels.codes.tolist())) <= len(codes) / 2:
         return None
     values_as_labels = replace(labels, texts=tuple(values), codes=codes)
-    if not _is_telling(_looked_up(labels.codes, codes, labels.half), values_as_labels):
+    if not _is_telling(looked_up(labels.codes, codes, labels.half), values_as_labels):
         return None
     text = (
         f"'{column}' follows from '{target}', as a coarser label would: if it was derived from it, leave it out with "
@@ -334,5 +293,25 @@ def _copy_leak(column: str, cells: list[Any], target: str, answers: np.ndarray) 
     text = (
         f"value of '{column}' is '{target}' in other units (correlation {correlation:.4f}): if it would not be known "
         f"at prediction, leave it out with --drop {shlex.quote(column)}"
+    )
+    return Finding("leak", column, text, "error")
+
+
+def _written_leak(column: str, cells: list[Any], target: str, labels: _Labels, is_media: bool) -> Finding | None:
+    """A column that spells the text to be written, word by word: a copy, or a code such as "94" for "nine four"."""
+    known = [place for place in labels.places.tolist() if isinstance(cells[place], str | int)]
+    if len(known) < max(_FEWEST_ROWS, 0.5 * len(labels.places)):
+        return None
+    texts = [PurePath(str(cells[place])).stem if is_media else str(cells[place]) for place in known]
+    here = labels.only(np.isin(labels.places, known))
+    share = spelt_share(texts, [here.texts[code] for code in here.codes.tolist()], here.half)
+    if share <= _ACCURACY:
+        return None
+    if is_media:
+        text = f"file names in '{column}' spell '{target}': no model reads the name, but do not let a person see it"
+        return Finding("leak", column, text + " while writing", "info")
+    text = (
+        f"'{column}' spells '{target}' word by word for {share:.1%} of the words: if it would not be known at "
+        f"prediction, leave it out with --drop {shlex.quote(column)}"
     )
     return Finding("leak", column, text, "error")

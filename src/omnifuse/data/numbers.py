@@ -20,8 +20,9 @@ _LONGEST_TEXT = 64
 _LARGEST = 1e100
 _CURRENCIES = "$\u20ac\u00a3\u00a5"
 _PLAIN = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?")
-_COMMA_GROUPS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
-_DOT_GROUPS = re.compile(r"[+-]?\d{1,3}(\.\d{3})+,\d*")
+_COMMA_GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
+_DOT_GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}(\.\d{3})+,\d*")
+_SPACE_GROUPS = re.compile(r"[+-]?[1-9]\d{0,2}([ \u00a0\u202f'\u2019]\d{3})+([.,]\d*)?")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
 # Interquartile range of the normal distribution: dividing by it makes one unit about one standard deviation.
 _NORMAL_IQR = 1.349
@@ -31,7 +32,8 @@ def parse_number(cell: Any) -> float:
     """The number in a cell.
 
     Read are numbers of Python and numpy, and texts such as "3", " 1e-3 ", "1,234.5", "1.234,5", "1 234,5", "0,5",
-    "12%" (0.12), "$5", "(12)" (-12). One group of three digits behind a comma is thousands: "1,234" is 1234.
+    "12%" (0.12), "$5", "-$5", "(12)" (-12). One group of three digits behind a comma is thousands: "1,234" is 1234,
+    but "0,123" is 0.123.
 
     Returns:
         A finite number, or NaN for anything else ("inf", "nan", "12 kg", ""). Never raises.
@@ -50,17 +52,20 @@ def parse_number(cell: Any) -> float:
 
 
 def _parse_text(cell: str) -> float:
-    text = cell[: _LONGEST_TEXT + 1].strip()
+    # Cut after the blanks are gone: what stands behind many of them counts too
+    text = cell.strip()
     if not text or len(text) > _LONGEST_TEXT:
         return math.nan
     factor = 1.0
     text = text.replace("\u2212", "-")
     if not _PLAIN.fullmatch(text):
         if text[0] == "(" and text[-1] == ")":
-            text, factor = text[1:-1].strip(), -1.0
+            # A sign inside would be turned round: "(-5)" is not 5
+            text, factor = "" if text[1:2] in ("+", "-") else text[1:-1].strip(), -1.0
         if text.endswith("%"):
             text, factor = text[:-1].rstrip(), factor / 100
-        text = _plain_digits(text.strip(_CURRENCIES + " "))
+        sign = text[0] if text[:1] in ("+", "-") else ""
+        text = _plain_digits(sign + text[len(sign) :].strip(_CURRENCIES + " "))
     if not _PLAIN.fullmatch(text):
         return math.nan
     number = float(text) * factor
@@ -71,7 +76,8 @@ def _parse_text(cell: str) -> float:
 
 def _plain_digits(text: str) -> str:
     """Take out the marks between thousands and turn a decimal comma into a point."""
-    text = re.sub(r"(?<=\d)[ \u00a0\u202f'](?=\d{3})", "", text)
+    if _SPACE_GROUPS.fullmatch(text):
+        text = re.sub("[ \u00a0\u202f'\u2019]", "", text)
     if _COMMA_GROUPS.fullmatch(text):
         return text.replace(",", "")
     if _DOT_GROUPS.fullmatch(text):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,8 +22,12 @@ MAX_CELL_BYTES = 16 * 1024 * 1024
 # Files larger than this are scanned, not loaded
 MAX_LOADED_BYTES = 64 * 1024 * 1024
 MAX_LOADED_CELLS = 50_000_000
+MAX_UNPACKED_BYTES = 1024 * 1024 * 1024
+MAX_UNPACKED_RATIO = 100
 _BLOCK = 4 * 1024 * 1024
 _MAX_BLANK_BYTES = 1024 * 1024
+_BOUNDS = (b",", b";", b"\t", b"|", b"\n", b"\r")
+_LARGE_FIX = "Look for a quote that is never closed, or put large contents into files of their own"
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive or a spreadsheet",
     b"\x1f\x8b": "a gzip archive",
@@ -51,28 +56,45 @@ def _check_start(path: Path, start: bytes) -> None:
         raise InputError(f"{path.name} is written in UTF-16", fix="Save it as UTF-8")
 
 
+def _opens_cell(block: bytes, at: int) -> bool:
+    """Whether the quote at that place begins a cell: it stands behind a separator and before the cell's text."""
+    return (block[at - 1 : at] or b"\n") in _BOUNDS and block[at + 1 : at + 2] not in (*_BOUNDS, b'"', b"")
+
+
 def _check_text(path: Path) -> None:
-    """Refuse what no parser of text survives: NUL bytes, other encodings, endless lines; names the line."""
+    """Refuse what no parser of text survives: NUL bytes, other encodings, endless lines and cells; names the line."""
     line, run, tail = 1, 0, b""
+    open_line, quiet = 0, 0
     for number, block in enumerate(_blocks(path)):
         if number == 0:
-            _check_start(path, block[:8])
+            _check_start(path, block[:12])
         at = block.find(b"\0")
         if at >= 0:
             raise InputError(
                 f"{path.name} has a NUL byte in line {line + block.count(10, 0, at)}", fix="Save it as plain UTF-8 text"
             )
+        quote = block.rfind(b'"')
+        if quote >= 0:
+            open_line = line + block.count(10, 0, quote) if _opens_cell(block, quote) else 0
+        quiet = len(block) - quote - 1 if quote >= 0 else quiet + len(block)
         line = _check_utf8(path, tail + block, line)
         tail = _incomplete(tail + block)
         first, last = block.find(b"\n"), block.rfind(b"\n")
         run = run + len(block) if first < 0 else len(block) - last - 1
-        if run > MAX_LINE_BYTES:
-            raise InputError(
-                f"line {line} of {path.name} is longer than {MAX_LINE_BYTES >> 20} MB",
-                fix="Look for a quote that is never closed, or put large contents into files of their own",
-            )
+        _check_lengths(path, line, run, open_line=open_line, quiet=quiet)
     if tail:
         raise _not_utf8(path, line, tail[0])
+
+
+def _check_lengths(path: Path, line: int, run: int, *, open_line: int, quiet: int) -> None:
+    """Refuse a line, or a quoted cell of many lines, that has no end: `run` and `quiet` are its bytes so far."""
+    if run > MAX_LINE_BYTES:
+        what = f"line {line} of {path.name} is longer than {MAX_LINE_BYTES >> 20} MB"
+    elif open_line and quiet > MAX_CELL_BYTES:
+        what = f"line {open_line} of {path.name} opens a quote that is not closed within {MAX_CELL_BYTES >> 20} MB"
+    else:
+        return
+    raise InputError(what, fix=_LARGE_FIX)
 
 
 def _incomplete(data: bytes) -> bytes:
@@ -169,7 +191,19 @@ def _explain(path: Path, separator: str, width: int, error: Exception) -> InputE
     if fault is not None:
         fix = "Quote cells that contain the separator or a quote, or mend the line"
         return InputError(f"line {fault[0]} of {path.name} {fault[1]}", fix=fix)
+    stray = _stray_quote(path, separator)
+    if stray:
+        what = f"line {stray} of {path.name} has a quote inside of a cell that does not begin with one"
+        return InputError(what, fix='Write such a cell as "5"" disk", or take the quote out')
     return InputError(f"{path.name} cannot be read: {str(error).splitlines()[0]}", fix="Save it as plain CSV")
+
+
+def _stray_quote(path: Path, separator: str) -> int:
+    """The first line with such a cell, 0 where there is none; looked for only where a file cannot be read."""
+    mark = re.escape(separator)
+    stray = re.compile(rf'(?:^|{mark})[^"{mark}]+"')
+    with path.open("r", encoding="utf-8-sig", newline="") as handle:
+        return next((line for line, text in enumerate(handle, 1) if stray.search(text)), 0)
 
 
 def _trailing_blank_lines(path: Path) -> int:
@@ -215,7 +249,7 @@ def _large_cell(path: Path, frame: pl.DataFrame | pl.LazyFrame) -> InputError:
     sizes = frame.lazy().select(pl.max_horizontal(pl.all().str.len_bytes()).alias("size")).collect()["size"]
     return InputError(
         f"row {(sizes.arg_max() or 0) + 1} of {path.name} has a cell of more than {MAX_CELL_BYTES >> 20} MB",
-        fix="Look for a quote that is never closed, or put large contents into files of their own",
+        fix=_LARGE_FIX,
     )
 
 
@@ -229,11 +263,34 @@ def _refuse_short_rows(path: Path, separator: str, width: int) -> None:
         )
 
 
+def _check_unpacked(path: Path, lazy: pl.LazyFrame) -> None:
+    """One long text that repeats a million times takes next to no room in the file."""
+    schema = lazy.collect_schema().items()
+    texts = [pl.col(name).str.len_bytes() for name, kind in schema if kind == pl.String]
+    levels = [pl.col(name).cat.len_bytes() for name, kind in schema if kind in (pl.Categorical, pl.Enum)]
+    blobs = [pl.col(name).bin.size() for name, kind in schema if kind == pl.Binary]
+    measured = [size.cast(pl.UInt64) for size in texts + levels + blobs]
+    if not measured:
+        return
+    longest, total = (
+        lazy.select(
+            pl.max_horizontal([size.max() for size in measured]).alias("longest"),
+            pl.sum_horizontal([size.sum() for size in measured]).alias("total"),
+        )
+        .collect(engine="streaming")
+        .row(0)
+    )
+    if (longest or 0) > MAX_CELL_BYTES:
+        raise InputError(f"{path.name} has a cell of more than {MAX_CELL_BYTES >> 20} MB", fix="Put it into a file")
+    if (total or 0) > max(MAX_UNPACKED_BYTES, MAX_UNPACKED_RATIO * path.stat().st_size):
+        raise InputError(f"{path.name} unpacks to {total >> 20} MB", fix="Put large repeated contents into files")
+
+
 def read_parquet(path: Path) -> pl.DataFrame | pl.LazyFrame:
     """Read or scan a Parquet file.
 
     Raises:
-        InputError: It is damaged, or has too many columns.
+        InputError: It is damaged, has too many columns, or unpacks to far more than it holds.
     """
     import pyarrow
     import pyarrow.parquet
@@ -246,6 +303,7 @@ def read_parquet(path: Path) -> pl.DataFrame | pl.LazyFrame:
         if about.num_columns > MAX_COLUMNS:
             raise InputError(f"{path.name} has {about.num_columns} columns, more than {MAX_COLUMNS}", fix="Drop some")
         lazy = pl.scan_parquet(path, glob=False)
+        _check_unpacked(path, lazy)
         return lazy.collect() if is_small else lazy
     except (pl.exceptions.PolarsError, pyarrow.ArrowException, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]

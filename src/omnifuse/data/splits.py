@@ -22,7 +22,8 @@ def make_folds(
         num_rows: R.
         labels: (R,) class codes; each class is spread evenly.
         groups: (R,) group codes; a group lies in one fold.
-        times: (R,) time of each row. Folds are then consecutive blocks in time (within each group).
+        times: (R,) time of each row. Folds are then consecutive blocks in time (within each group that has rows
+            enough).
         num_folds: At least 2; fewer are made where there are fewer groups.
         seed: Of the division.
 
@@ -71,13 +72,16 @@ def _group_folds(
 
 
 def _time_folds(times: np.ndarray, groups: np.ndarray | None, num_folds: int) -> np.ndarray:
-    """Consecutive blocks in time; with groups each group is cut by itself."""
+    """Consecutive blocks in time; each group is cut by itself, groups of fewer rows than folds together."""
     folds = np.empty(len(times), np.int64)
-    codes = np.zeros(len(times), np.int64) if groups is None else np.unique(groups, return_inverse=True)[1]
+    codes = np.zeros(len(times), np.int64)
+    if groups is not None:
+        _, codes, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+        codes = np.where(sizes[codes] < num_folds, -1, codes)
     for code in np.unique(codes):
         rows = np.flatnonzero(codes == code)
         order = rows[np.argsort(times[rows], kind="stable")]
-        folds[order] = np.arange(len(order)) * num_folds // max(len(order), 1)
+        folds[order] = np.arange(len(order)) * num_folds // len(order)
     return folds
 
 
@@ -93,8 +97,11 @@ def make_holdout(
     """Hold out a share of the rows; arguments as `make_folds`.
 
     Returns:
-        (R,) bool, True = held out. With `times`, the latest rows (of each group).
+        (R,) bool, True = held out. With `times`, the latest rows (of each group). With `groups`, the fold whose size
+        comes nearest to the share: one large group may make the others very unlike in size.
     """
     parts = max(2, round(1 / share))
     folds = make_folds(num_rows, labels=labels, groups=groups, times=times, num_folds=parts, seed=seed)
-    return np.asarray(folds == (folds.max() if times is not None else 0))
+    if times is not None:
+        return np.asarray(folds == folds.max())
+    return np.asarray(folds == np.abs(np.bincount(folds) - share * num_rows).argmin())

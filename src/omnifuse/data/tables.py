@@ -214,6 +214,10 @@ def _of_path(path: Path, root: Path | None) -> Table:
         return _of_columns(read_jsonl(path), path.name, home)
     if suffix in SUFFIXES:
         return _of_frame(path.name, home, read_csv(path))
+    if suffix in ARCHIVES:
+        raise InputError(f"'{path.name}' is an archive", fix="Unpack it, then give the table or folder inside")
+    if suffix in SHEETS:
+        raise InputError(f"'{path.name}' is a spreadsheet", fix="Save the sheet as CSV")
     raise InputError(
         f"'{path.name}' is not a table that can be read", fix="Give " + ", ".join(SUFFIXES) + " or a folder"
     )

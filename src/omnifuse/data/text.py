@@ -253,7 +253,11 @@ def _train(words: Counter[str], vocab_size: int, min_frequency: int) -> models.B
     )
     tokenizer.train_from_iterator(_repeated(usable), trainer)
     trained = json.loads(tokenizer.to_str())["model"]
-    return _bpe(trained["vocab"], [(left, right) for left, right in trained["merges"]])
+    merges = [(left, right) for left, right in trained["merges"]]
+    # The library also adds, beyond the limit, characters as word starts that only stand inside of words
+    kept = known.union(left + right.removeprefix(_CONTINUED) for left, right in merges)
+    names = sorted(kept.intersection(trained["vocab"]), key=trained["vocab"].__getitem__)
+    return _bpe({name: number for number, name in enumerate(names)}, merges)
 
 
 def _repeated(words: dict[str, int]) -> Iterator[str]:

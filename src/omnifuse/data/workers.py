@@ -120,6 +120,12 @@ class _Worker:
             self.late = True
             process.kill()
 
+    def kill(self) -> None:
+        """End the process from another thread; the worker's own one then cleans up."""
+        process = self.process
+        if process is not None:
+            process.kill()
+
     def _start(self) -> subprocess.Popen[bytes]:
         package_root = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(item for item in (package_root, os.environ.get("PYTHONPATH", "")) if item)
@@ -127,7 +133,7 @@ class _Worker:
         self.deadline = time.monotonic() + max(START_TIMEOUT_S, self.timeout_s)
         process = self.process = subprocess.Popen(
             # -P: a module in the working directory must not take the place of one of Python's own
-            [sys.executable, "-P", "-m", "omnifuse.data.workers"],
+            [sys.executable, "-P", "-m", "omnifuse.data.workers", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
@@ -159,6 +165,8 @@ class _Worker:
             if self.process is None:
                 self._start()
                 sent = 0
+                if self.stopping:
+                    return
             sent = self._hand_over(cells, waiting, sent)
             answer = self._answer()
             number = waiting.popleft()
@@ -278,39 +286,49 @@ class WorkerPool:
         self, setting: dict[str, Any], cells: Sequence[Any], work: queue.SimpleQueue[int], answers: list[Any]
     ) -> None:
         workers = [_Worker(setting, self.timeout_s) for _ in range(min(self.count, work.qsize()))]
-        failures: list[BaseException] = []
+        # Not `Thread.join`: Python 3.11 takes a thread for ended whose join was interrupted
+        finished: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
 
         def run(worker: _Worker) -> None:
+            failure: BaseException | None = None
             try:
                 worker.run(cells, work, answers)
             except BaseException as error:
-                failures.append(error)
-            finally:
-                worker.stop()
+                failure = error
+            worker.stop()
+            finished.put(failure)
 
-        threads = [threading.Thread(target=run, args=(worker,), daemon=True) for worker in workers]
-        for thread in threads:
-            thread.start()
+        for worker in workers:
+            threading.Thread(target=run, args=(worker,), daemon=True).start()
         pause = min(0.25, self.timeout_s / 4)
+        running = len(workers)
         try:
-            for thread in threads:
-                while thread.is_alive():
-                    thread.join(pause)
-                    for worker in workers:
-                        worker.check()
-                    if failures:
-                        raise failures[0]
+            while running:
+                with contextlib.suppress(queue.Empty):
+                    failure = finished.get(timeout=pause)
+                    running -= 1
+                    if failure is not None:
+                        raise failure
+                for worker in workers:
+                    worker.check()
         finally:
             # Reached early by an interrupt or a failure: nothing goes on behind the caller's back
             for worker in workers:
                 worker.stopping = True
-            for worker, thread in zip(workers, threads, strict=True):
-                process = worker.process
-                if thread.is_alive() and process is not None:
-                    process.kill()
-                thread.join(pause)
-        if failures:
-            raise failures[0]
+            while running:
+                # Again and again: a process that is just being started shows only a moment later
+                for worker in workers:
+                    worker.kill()
+                with contextlib.suppress(queue.Empty):
+                    finished.get(timeout=pause)
+                    running -= 1
+
+
+def _leave_with_parent(parent: int) -> None:
+    """End this process once its parent is gone, even while a decoder hangs."""
+    while os.getppid() == parent:
+        time.sleep(2.0)
+    os._exit(1)
 
 
 if __name__ == "__main__":
@@ -318,4 +336,5 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers_to = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    threading.Thread(target=_leave_with_parent, args=(int(sys.argv[1]),), daemon=True).start()
     serve(sys.stdin.buffer, answers_to)

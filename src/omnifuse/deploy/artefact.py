@@ -122,6 +122,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 
 def _check_files(folder: Path, manifest: dict[str, Any]) -> None:
     """Every listed file must lie in the folder itself, be a plain file and have the stated digest."""
+    if not isinstance(manifest.get("files"), dict) or not {WEIGHTS, CARD} <= manifest["files"].keys():
+        raise ArtefactError(f"{MANIFEST} does not list the files of a model", fix="Use the folder as fit wrote it")
     for name, digest in manifest["files"].items():
         path = folder / name
         if Path(name).name != name or path.is_symlink() or not path.is_file():
@@ -141,10 +143,12 @@ def load_artefact(folder: str | Path) -> Artefact:
     path = find_model_folder(folder)
     manifest = _read_manifest(path)
     _check_files(path, manifest)
+    if not isinstance(manifest.get("preprocessors"), dict):
+        raise ArtefactError(f"{MANIFEST} describes no preprocessors", fix="Use the folder as fit wrote it")
     preprocessors = dict(manifest["preprocessors"])
     for name, data in preprocessors.items():
         if isinstance(data, dict) and isinstance(data.get("tokenizer"), dict):
-            file_name = data["tokenizer"]["file"]
+            file_name = data["tokenizer"].get("file")
             if file_name not in manifest["files"]:
                 raise ArtefactError(f"tokenizer file '{file_name}' is not part of the model", fix="Fit again")
             preprocessors[name] = {**data, "tokenizer": (path / file_name).read_text(encoding="utf-8")}

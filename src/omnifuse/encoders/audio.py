@@ -152,6 +152,7 @@ class ConvAudioEncoder(nn.Module):
         self.flatten = nn.Linear(widths[1] * bands, dim)
         self.norm = nn.LayerNorm(dim)
         self.statistics = SoundStatistics(num_mels, num_columns)
+        self.summary_dim = self.statistics.width
         self.statistics_dropout = nn.Dropout(dropout)
         self.statistics_token = MLP(self.statistics.width, dim, dim, dropout=dropout)
         self.statistics_norm = nn.LayerNorm(dim)
@@ -161,6 +162,12 @@ class ConvAudioEncoder(nn.Module):
         frames = batch.values["log_mel"].float()
         self.scale.initialise(frames)
         self.statistics.initialise(*pad_packed(frames, batch.lengths))
+
+    def summarise(self, batch: FieldBatch) -> Tensor:
+        """(P, summary_dim): standardised statistics over time, about unit length."""
+        frames, mask = pad_packed(batch.values["log_mel"].float(), batch.lengths)
+        out: Tensor = self.statistics(frames, mask) / math.sqrt(self.summary_dim)
+        return out
 
     def forward(self, batch: FieldBatch) -> Tokens:
         """log_mel (sum F, C) to (P, T, D); the first token holds the statistics."""

@@ -30,7 +30,7 @@ class DateEncoder(nn.Module):
 
     def __init__(self, *, dim: int, earliest: int = 0, latest: int = 0, median: int = 0, dropout: float = 0.0) -> None:
         super().__init__()
-        self.dim = dim
+        self.dim, self.summary_dim = dim, NUM_FEATURES
         self.earliest, self.latest, self.median = earliest, latest, median
         self.mlp = MLP(NUM_FEATURES, dim, dim, dropout=dropout)
         self.linear = nn.Linear(NUM_FEATURES, dim)
@@ -47,6 +47,10 @@ class DateEncoder(nn.Module):
         circles = [(hour, 1), (hour, 2), (hour, 3), (weekday.float() / 7, 1), (year, 1), (year, 2)]
         waves = [f(2 * math.pi * k * value) for value, k in circles for f in (torch.sin, torch.cos)]
         return torch.stack([*waves, (weekday >= 5).float(), elapsed.float()], dim=1)
+
+    def summarise(self, batch: FieldBatch) -> Tensor:
+        """(P, summary_dim): the circles and the elapsed time, about unit length."""
+        return self.features(batch.values["seconds"].long()) / math.sqrt(NUM_FEATURES)
 
     def forward(self, batch: FieldBatch) -> Tokens:
         """seconds (P,) to (P, 1, D)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import torch
@@ -49,6 +50,34 @@ def _stages(side: int, dim: int) -> list[tuple[int, int]]:
     return stages if stages[-1][0] == dim else [*stages, (dim, 1)]
 
 
+class Thumbnail(nn.Module):
+    """8 x 8 colour means of a picture, standardised by the training pictures: what a linear model reads.
+
+    Shape: scaled pixels (P, 3, H, W) to (P, 192), about unit length.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    width = 3 * 8 * 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(self.width))
+        self.register_buffer("scale", torch.ones(self.width))
+
+    def initialise(self, values: Tensor) -> None:
+        """Measure scaled training pixels."""
+        if values.shape[0] > 1:
+            found = F.adaptive_avg_pool2d(values, (8, 8)).flatten(1)
+            self.mean.copy_(found.mean(dim=0))
+            self.scale.copy_(found.std(dim=0).clamp(min=1e-2))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Scaled pixels to features."""
+        found = F.adaptive_avg_pool2d(values, (8, 8)).flatten(1)
+        return ((found - self.mean) / self.scale).clamp(-4, 4) / math.sqrt(self.width)
+
+
 class ConvImageEncoder(nn.Module):
     """A residual convolutional net; its last map becomes at most 16 tokens. The default below some 10,000 pictures.
 
@@ -65,6 +94,8 @@ class ConvImageEncoder(nn.Module):
         super().__init__()
         self.dim = dim
         self.scale = PixelScale()
+        self.thumbnail = Thumbnail()
+        self.summary_dim = Thumbnail.width
         stages = _stages(max(height, width) // 2, dim)
         self.stem = nn.Conv2d(3, stages[0][0], 5, 2, 2)
         blocks, channels = [], stages[0][0]
@@ -77,6 +108,12 @@ class ConvImageEncoder(nn.Module):
     def initialise(self, batch: FieldBatch) -> None:
         """Measure the pixels of training rows."""
         self.scale.initialise(batch.values["pixels"])
+        self.thumbnail.initialise(self.scale(batch.values["pixels"]))
+
+    def summarise(self, batch: FieldBatch) -> Tensor:
+        """(P, summary_dim): a standardised thumbnail."""
+        out: Tensor = self.thumbnail(self.scale(batch.values["pixels"]))
+        return out
 
     def forward(self, batch: FieldBatch) -> Tokens:
         """Pixels (P, H, W, 3) to (P, T, D), T <= 16."""

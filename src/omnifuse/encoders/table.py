@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -13,6 +14,8 @@ from omnifuse.tokens import FieldBatch, Tokens
 
 MAX_COLUMN_TOKENS = 96
 MAX_BINS = 24
+# Levels beyond these share places in the summary
+MAX_SUMMARY_LEVELS = 512
 
 
 class PiecewiseLinear(nn.Module):
@@ -134,6 +137,8 @@ class TableEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(dim)
         self.linear_norm = nn.LayerNorm(dim)
+        self.num_levels = min(offsets[-1], MAX_SUMMARY_LEVELS)
+        self.summary_dim = num_numbers + columns + self.num_levels
 
     def _build_columns(self, edges: Sequence[Sequence[float]], num_levels: int, numbers: str, columns: int) -> None:
         if self.num_numbers:
@@ -144,6 +149,15 @@ class TableEncoder(nn.Module):
             nn.init.normal_(self.levels.weight, std=0.3)
         self.columns = nn.Parameter(torch.randn(columns, self.dim) * 0.1)
         self.missing = nn.Parameter(torch.randn(columns, self.dim) * 0.1)
+
+    def summarise(self, batch: FieldBatch) -> Tensor:
+        """(P, summary_dim): scaled numbers, missing flags and levels, about unit length."""
+        numbers = batch.values["numbers"].float().clamp(-3, 3)
+        parts = [numbers, batch.values["missing"].float()]
+        if self.num_levels:
+            places = (batch.values["categories"].long() + self.offsets) % self.num_levels
+            parts.append(numbers.new_zeros((numbers.shape[0], self.num_levels)).scatter_(1, places, 1.0))
+        return torch.cat(parts, dim=1) / math.sqrt(self.summary_dim)
 
     def forward(self, batch: FieldBatch) -> Tokens:
         """numbers (P, N), categories (P, K), missing (P, N + K) to (P, 1 + N + K, D)."""

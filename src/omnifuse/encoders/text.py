@@ -51,6 +51,13 @@ class NgramBag(nn.Module):
         counts = torch.bincount(seen, minlength=self.inverse_frequency.shape[0]).float()
         self.inverse_frequency.copy_(torch.log((1 + lengths.shape[0]) / (1 + counts)) + 1)
 
+    def frequencies(self, ids: Tensor, lengths: Tensor) -> Tensor:
+        """Packed ids (N,) and lengths (P,) to tf-idf (P, vocab_size + num_buckets) of unit length."""
+        grams, owners = self.grams(ids.long(), lengths)
+        counts = torch.zeros((lengths.shape[0], self.inverse_frequency.shape[0]), device=ids.device)
+        counts.index_put_((owners, grams), torch.ones_like(grams, dtype=counts.dtype), accumulate=True)
+        return F.normalize(torch.log1p(counts) * self.inverse_frequency, dim=1, eps=1e-6)
+
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Packed ids (N,) and lengths (P,) to (P, D)."""
         grams, owners = self.grams(ids.long(), lengths)
@@ -89,6 +96,7 @@ class TextEncoder(nn.Module):
         self.embeddings = nn.Embedding(vocab_size, dim)
         nn.init.normal_(self.embeddings.weight, std=0.1)
         self.bag = NgramBag(vocab_size=vocab_size, dim=dim)
+        self.summary_dim = vocab_size + self.bag.num_buckets
         self.bag_norm = nn.LayerNorm(dim)
         self.dropout = nn.Dropout(dropout)
         block = GatedBlock if gated else TransformerBlock
@@ -98,6 +106,10 @@ class TextEncoder(nn.Module):
     def initialise(self, batch: FieldBatch) -> None:
         """Count grams in training texts."""
         self.bag.initialise(batch.values["ids"], batch.lengths)
+
+    def summarise(self, batch: FieldBatch) -> Tensor:
+        """(P, summary_dim): tf-idf of single ids and hashed pairs."""
+        return self.bag.frequencies(batch.values["ids"], batch.lengths)
 
     def forward(self, batch: FieldBatch) -> Tokens:
         """ids (sum L,) to (P, T, D); the first token holds the n-grams."""

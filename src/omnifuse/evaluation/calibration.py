@@ -19,7 +19,7 @@ import numpy as np
 
 from omnifuse.evaluation.metrics import LEAST_PROBABILITY, known_rows
 from omnifuse.readout import RawOutputs, TargetReadout, subset_name
-from omnifuse.readout.target_readout import FUSED, SHARPEST, SOFTEST, SubsetCalibration, log_softmax, sigmoid
+from omnifuse.readout.target_readout import FUSED, KERNEL, SHARPEST, SOFTEST, SubsetCalibration, log_softmax, sigmoid
 from omnifuse.schema import TaskKind
 
 MOST_ENUMERATED_INPUTS = 5
@@ -88,7 +88,8 @@ def _fit_subset(
 ) -> SubsetCalibration:
     target = bare.target
     listed = raw.fields.get(target.name, {})
-    outputs = {FUSED: raw.fused[target.name], **{name: listed[name] for name in names if name in listed}}
+    heads_of = (KERNEL, *names)
+    outputs = {FUSED: raw.fused[target.name], **{name: listed[name] for name in heads_of if name in listed}}
     members, _, width = outputs[FUSED].shape
     thinning = math.ceil(len(rows) * members * width * len(outputs) / MOST_CELLS)
     rows = rows[::thinning]

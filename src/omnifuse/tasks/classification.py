@@ -55,6 +55,11 @@ class ClassificationTask(nn.Module):
         known = target >= 0
         return F.one_hot(target.clamp(min=0), self.num_outputs).to(torch.float32) * known.unsqueeze(1), known
 
+    def dense_target(self, target: Tensor) -> Tensor:
+        """(B,) codes to (B, C) shares, NaN where missing."""
+        soft, known = self.soft_target(target)
+        return torch.where(known.unsqueeze(1), soft, torch.nan)
+
     def forward(
         self, fused: Fused, tokens: Mapping[str, Tokens], target: Tensor | None = None, weights: Tensor | None = None
     ) -> TaskOutput:

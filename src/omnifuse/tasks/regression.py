@@ -44,6 +44,11 @@ class RegressionTask(nn.Module):
         self.name, self.auxiliary = target.name, auxiliary
         self.heads = Heads(dim, 1, fields, dropout=dropout, pooling=pooling)
 
+    @staticmethod
+    def dense_target(target: Tensor) -> Tensor:
+        """(B,) standardised numbers to (B, 1), NaN where missing."""
+        return target.unsqueeze(1)
+
     def forward(
         self, fused: Fused, tokens: Mapping[str, Tokens], target: Tensor | None = None, weights: Tensor | None = None
     ) -> TaskOutput:

@@ -44,6 +44,11 @@ class TaggingTask(nn.Module):
         self.auxiliary, self.label_smoothing = auxiliary, label_smoothing
         self.heads = Heads(dim, self.num_outputs, fields, dropout=dropout, pooling=pooling)
 
+    @staticmethod
+    def dense_target(target: Tensor) -> Tensor:
+        """(B, C) tags as they are, NaN where missing."""
+        return target
+
     def forward(
         self, fused: Fused, tokens: Mapping[str, Tokens], target: Tensor | None = None, weights: Tensor | None = None
     ) -> TaskOutput:

@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from omnifuse.errors import ArtefactError
 from omnifuse.files import write_atomically
 from omnifuse.training.optimiser import WeightAverage
 
@@ -105,11 +106,16 @@ def pack_state(model: nn.Module, optimiser: torch.optim.Optimizer, average: Weig
 def unpack_state(
     tensors: dict[str, Tensor], model: nn.Module, optimiser: torch.optim.Optimizer, average: WeightAverage
 ) -> None:
-    """Inverse of `pack_state`."""
+    """Inverse of `pack_state`.
+
+    Raises:
+        ArtefactError: The state is of another architecture; the keys that differ are named.
+    """
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimiser": {}}
     for name, value in tensors.items():
         part, _, rest = name.partition("/")
         parts[part][rest] = value
+    check_keys(model.state_dict(), parts["model"])
     model.load_state_dict(parts["model"])
     average.load(parts["average"])
     state: dict[int, dict[str, Tensor]] = {}
@@ -117,3 +123,19 @@ def unpack_state(
         number, _, key = name.partition("/")
         state.setdefault(int(number), {})[key] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def check_keys(expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+    """Refuse weights of another architecture.
+
+    Raises:
+        ArtefactError: Names up to five keys that differ.
+    """
+    shared = {name for name in expected.keys() & found.keys() if expected[name].shape == found[name].shape}
+    wrong = sorted((expected.keys() | found.keys()) - shared)
+    if wrong:
+        raise ArtefactError(
+            "the checkpoint belongs to another architecture",
+            where=f"{len(wrong)} keys differ: {', '.join(wrong[:5])}",
+            fix="Resume with the same table and options, or fit anew without --resume",
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import resource
 import time
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from omnifuse.errors import OmnifuseError
+from omnifuse.errors import ArtefactError, OmnifuseError
 from omnifuse.model import MultimodalModel
 from omnifuse.presets import TrainingSpec
 from omnifuse.tasks import ClassificationTask
@@ -108,6 +109,7 @@ class Trainer:
 
         Raises:
             OmnifuseError: Loss or gradient were not finite in 20 steps.
+            ArtefactError: The checkpoint to go on from belongs to another run.
         """
         began = time.monotonic()
         longest = (epochs or self.spec.epochs) * self.source.steps_per_epoch
@@ -118,7 +120,7 @@ class Trainer:
         )
         average = WeightAverage(self.model, share=self.spec.averaging, steps=longest)
         step = 0
-        saved = self.place.load() if resume and self.place is not None else None
+        saved = self._saved(resume)
         if saved is not None:
             unpack_state(self._take_best(saved), self.model, optimiser, average)
             step, planned = int(saved.facts["step"]), int(saved.facts["steps"])
@@ -157,6 +159,32 @@ class Trainer:
             self._save(optimiser, average, step, planned)
         self._finish(average, planned)
         return self._summed(time.monotonic() - began, step, start, waited)
+
+    def _saved(self, resume: bool) -> Checkpoint | None:
+        """The checkpoint to go on from; without `resume` older ones are forgotten.
+
+        Raises:
+            ArtefactError: It learnt from other rows or with another seed.
+        """
+        if self.place is None:
+            return None
+        if not resume:
+            self.place.clear()
+            return None
+        saved = self.place.load()
+        if saved is not None and saved.facts["identity"] != self._identity():
+            raise ArtefactError(
+                "the checkpoint belongs to another table, seed or batch size",
+                where=f"folder {self.place.folder.name}",
+                fix="Resume with the same table and options, or fit anew without --resume",
+            )
+        return saved
+
+    def _identity(self) -> str:
+        """What must be equal for a run to be the same: rows, batch size, seeds."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.source.rows, dtype=np.int64).tobytes())
+        digest.update(repr((self.seed, self.source.seed, self.source.batch_size)).encode())
+        return digest.hexdigest()
 
     def _averaged_over(self, average: WeightAverage, steps: int) -> WeightAverage:
         """The same running mean with the decay that fits the plan."""
@@ -258,6 +286,7 @@ class Trainer:
         facts: dict[str, Any] = {
             "step": step,
             "steps": steps,
+            "identity": self._identity(),
             "losses": self.result.losses,
             "scores": self.result.scores,
             "bad_steps": self.result.bad_steps,

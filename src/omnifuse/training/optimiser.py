@@ -35,7 +35,7 @@ def rate_factor(step: int, steps: int, warm_up: float) -> float:
 
     Example:
         >>> [round(rate_factor(step, 100, 0.1), 2) for step in (0, 9, 10, 55, 99)]
-        [0.1, 1.0, 1.0, 0.5, 0.01]
+        [0.1, 1.0, 1.0, 0.51, 0.01]
     """
     rising = max(1, round(steps * warm_up))
     if step < rising:

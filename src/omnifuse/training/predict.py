@@ -10,6 +10,7 @@ import torch
 from omnifuse.data.pack import Pack
 from omnifuse.model import Ensemble, ModelOutput, MultimodalModel
 from omnifuse.readout.raw import RawOutputs, concatenate
+from omnifuse.readout.target_readout import KERNEL
 from omnifuse.tokens import Batch, Tokens
 from omnifuse.training.batches import make_batch
 
@@ -28,7 +29,13 @@ def _stack(parts: Sequence[torch.Tensor]) -> np.ndarray:
 
 
 def _gather(
-    outputs: Sequence[ModelOutput], batch: Batch, subset: Subset, headed: Mapping[str, Subset], *, vectors: bool
+    outputs: Sequence[ModelOutput],
+    kernels: Sequence[dict[str, torch.Tensor]],
+    batch: Batch,
+    subset: Subset,
+    headed: Mapping[str, Subset],
+    *,
+    vectors: bool,
 ) -> RawOutputs:
     """Outputs of all members for one batch as arrays; `headed` says which fields have heads of their own."""
     first = outputs[0]
@@ -46,6 +53,9 @@ def _gather(
                 answers = _stack([output.targets[t].fields[name] for output in outputs])
                 answers[:, ~present[name]] = np.nan
             fields[t][name] = answers
+    for t in first.targets:
+        if kernels[0] and t in kernels[0]:
+            fields[t][KERNEL] = _stack([answers[t] for answers in kernels])
     if not vectors:
         return RawOutputs(fused, fields, present)
     pooled = np.concatenate([output.fused.pooled.float().cpu().numpy() for output in outputs], axis=1)
@@ -91,12 +101,17 @@ def run_subsets(
     for start in range(0, max(len(rows), 1), batch_size):
         batch = make_batch(used, rows[start : start + batch_size]).to(device)
         encoded = [member.encode(batch) for member in members]
+        summaries = [member.summarise(batch) for member in members]
         for subset in parts:
+            kernels = [
+                member.answer_by_kernels({n: item for n, item in found.items() if n in subset}, batch.size)
+                for member, found in zip(members, summaries, strict=True)
+            ]
             outputs = [
                 member.read({name: item for name, item in tokens.items() if name in subset}, num_rows=batch.size)
                 for member, tokens in zip(members, encoded, strict=True)
             ]
-            parts[subset].append(_gather(outputs, batch, subset, headed, vectors=vectors))
+            parts[subset].append(_gather(outputs, kernels, batch, subset, headed, vectors=vectors))
     return {subset: concatenate(found) for subset, found in parts.items()}
 
 

@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from omnifuse.data.duplicates import Sheet
 from omnifuse.data.findings import find, find_leak_columns
 from omnifuse.data.leaks import chi_square_p
+from omnifuse.data.lookup import left_out
 from omnifuse.data.personal import personal_findings
+from omnifuse.data.tables import open_table
 from omnifuse.errors import MediaError
 from omnifuse.schema import Field, Finding, Modality, Schema, Target, TaskKind
 
@@ -265,6 +268,90 @@ def test_number_that_is_the_regression_target_in_other_units():
     )
     (leak,) = of_kind(find(table, schema_of(copy="number", close="number", kind=TaskKind.REGRESSION)), "leak")
     assert (leak.field, leak.severity) == ("copy", "error")
+
+
+DIGITS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+
+
+def spoken(count=60):
+    numbers = [draws(seed).integers(0, 10, 3 + seed % 4).tolist() for seed in range(count)]
+    return numbers, [" ".join(DIGITS[digit] for digit in row) for row in numbers]
+
+
+def test_columns_that_spell_a_text_to_be_written_are_errors():
+    numbers, said = spoken()
+    table = Stub(
+        code=["".join(map(str, row)) for row in numbers],
+        copy=[f"{text.title()}." for text in said],
+        number=[int("1" + "".join(map(str, row))) for row in numbers],
+        length=[len(row) for row in numbers],
+        other=said[1:] + said[:1],
+        key=["-".join(map(str, row)) for row in numbers],
+        sound=["sounds/" + "_".join(map(str, row)) + ".wav" for row in numbers],
+        label=said,
+    )
+    fields = {"code": "category", "copy": "text", "number": "number", "length": "number", "other": "text"}
+    schema = schema_of(kind=TaskKind.TRANSCRIPTION, ids=("key",), **fields, sound="audio")
+    found = {item.field: item for item in of_kind(find(table, schema), "leak")}
+    assert {name: item.severity for name, item in found.items()} == {
+        "code": "error",
+        "copy": "error",
+        "sound": "info",
+        "key": "info",
+    }
+    assert "spells 'label' word by word for 100.0% of the words" in found["code"].text
+    assert "--drop code" in found["code"].text
+    assert "file names in 'sound' spell 'label'" in found["sound"].text
+
+
+def test_texts_of_one_word_are_spelt_by_nothing():
+    table = Stub(code=["1 1 1"] * 60, label=["yes yes yes"] * 60)
+    assert not of_kind(find(table, schema_of(kind=TaskKind.CAPTIONING, code="text")), "leak")
+    few = Stub(code=["1"] * 20, label=DIGITS * 2)
+    assert not of_kind(find(few, schema_of(kind=TaskKind.TRANSCRIPTION, code="text")), "leak")
+
+
+def test_chinese_texts_are_spelt_by_their_characters():
+    draw = draws()
+    said = ["".join(draw.choice(list("\u4e00\u4e8c\u4e09\u56db"), 5)) for _ in range(60)]
+    code = ["".join(str("\u4e00\u4e8c\u4e09\u56db".index(mark)) for mark in text) for text in said]
+    found = of_kind(find(Stub(code=code, label=said), schema_of(kind=TaskKind.CAPTIONING, code="text")), "leak")
+    assert [item.field for item in found] == ["code"]
+
+
+def test_codes_of_small_classes_in_few_groups_are_found():
+    labels = [f"c{row // 4}" for row in range(200)]
+    groups = [row // 4 if row % 20 < 4 else 1000 + row // 2 for row in range(200)]
+    table = Stub(code=[row // 4 * 3 for row in range(200)], clip=groups, label=labels)
+    assert of_kind(find(table, schema_of(code="number", group="clip")), "leak", "code")
+
+
+def test_wide_tables_are_sampled_the_more(monkeypatch):
+    monkeypatch.setattr("omnifuse.data.duplicates._MOST_CELLS", 4000)
+    table = Stub(**{f"x{number}": list(range(2000)) for number in range(3)}, label=["a", "b"] * 1000)
+    sheet = Sheet(table, 20_000)
+    assert len(sheet.rows) == 1000
+
+
+def test_a_table_that_can_select_is_read_once():
+    table = open_table([{"x": row % 7, "label": "ab"[row % 2]} for row in range(500)])
+    sheet = Sheet(table, 50)
+    assert sheet.cells("x") == table.cells("x", sheet.rows)
+    assert sheet.cells("absent") == [None] * 50
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_left_out_agrees_with_counting(seed):
+    draw = draws(seed)
+    codes, labels, units = (draw.integers(0, most, 60) for most in (5, 3, 12))
+    right, seen = left_out(codes, labels, units)
+    for row in range(60):
+        same = codes == codes[row]
+        votes = [len(set(units[same & (labels == label)].tolist())) for label in range(3)]
+        votes[labels[row]] -= 1
+        own = votes.pop(labels[row])
+        assert bool(right[row]) == (own > max(votes))
+        assert bool(seen[row]) == (own + sum(votes) > 0)
 
 
 def test_find_leak_columns_takes_any_columns(labels):

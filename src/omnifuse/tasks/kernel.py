@@ -1,0 +1,147 @@
+"""A kernel machine in closed form beside the network's heads. Shapes: N training rows, B rows, S features, C outputs.
+
+On a few hundred rows, ridge regression on fixed features (n-gram bags, sound statistics, scaled cells, thumbnails) is
+hard to beat. It is fitted at once, before training, and the readout gives it the weight that it earns on rows that
+nobody learnt from. Random Fourier features keep it in primal form: no training row is stored.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from omnifuse.schema import TaskKind
+
+# Half of the Fourier features for each kernel exp(-|x - z|^2 / h)
+BANDWIDTHS = (0.5, 2.0)
+FOURIER_DIM = 384
+# Wider features (bags of n-grams) are used as they are: their products are sharp enough
+WIDEST_FOURIER = 2048
+STRENGTHS = tuple(10.0 ** (0.5 * step) for step in range(-7, 5))
+LOGIT_SCALES = (2.0, 4.0, 8.0, 16.0)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Fixed features of one field: values (B, S), zero where absent, and present (B,) bool."""
+
+    values: Tensor
+    present: Tensor
+
+
+class KernelHead(nn.Module):
+    """Ridge regression on the sum of the present fields' kernels.
+
+    Args:
+        widths: Field to S of its summary.
+        num_outputs: C.
+        kind: Task: what the answers are turned into (logits, or standardised values).
+
+    Shape: dict of summaries, any subset of the fields, to (B, C).
+
+    References: Rahimi and Recht 2007, Random Features for Large-Scale Kernel Machines; Golub et al. 1979 (choosing the
+    ridge by leave-one-out).
+    """
+
+    bias: Tensor
+    logit_scale: Tensor
+
+    def __init__(self, widths: Mapping[str, int], num_outputs: int, kind: TaskKind) -> None:
+        super().__init__()
+        self.fields, self.kind = tuple(widths), kind
+        for index, (name, width) in enumerate(widths.items()):
+            size = width
+            if width <= WIDEST_FOURIER:
+                half = FOURIER_DIM // 2
+                scales = torch.tensor([math.sqrt(2 / h) for h in BANDWIDTHS]).repeat_interleave(half)
+                self.register_buffer(f"directions_{index}", torch.randn(width, FOURIER_DIM) * scales)
+                self.register_buffer(f"phases_{index}", 2 * math.pi * torch.rand(FOURIER_DIM))
+                size = width + FOURIER_DIM
+            self.register_buffer(f"weights_{index}", torch.zeros(size, num_outputs))
+            assert name in widths
+        self.register_buffer("bias", torch.zeros(num_outputs))
+        self.register_buffer("logit_scale", torch.ones(()))
+
+    def features(self, index: int, summary: Summary) -> Tensor:
+        """(B, S') features of one field whose products are its kernel; zero where the row lacks it."""
+        values = summary.values
+        if hasattr(self, f"directions_{index}"):
+            angles = values @ getattr(self, f"directions_{index}") + getattr(self, f"phases_{index}")
+            values = torch.cat([0.5 * values, angles.cos() * math.sqrt(2 / FOURIER_DIM)], dim=1)
+        return values * summary.present.unsqueeze(1)
+
+    @torch.no_grad()
+    def fit(self, summaries: Mapping[str, Summary], target: Tensor) -> None:
+        """Fit to N rows at once.
+
+        Args:
+            summaries: Of all fields.
+            target: (N, C) shares, tags or standardised values; rows with NaN are left out.
+        """
+        known = ~target.isnan().any(dim=1)
+        wanted = target[known].double()
+        if len(wanted) < 4:
+            return
+        parts = {
+            index: self.features(index, summaries[name])[known].double()
+            for index, name in enumerate(self.fields)
+            if name in summaries
+        }
+        mean = wanted.mean(dim=0)
+        gram = torch.stack([part @ part.T for part in parts.values()]).sum(dim=0)
+        answers, left_out = _ridge(gram, wanted - mean)
+        for index, part in parts.items():
+            getattr(self, f"weights_{index}").copy_(part.T @ answers)
+        self.bias.copy_(mean)
+        self.logit_scale.copy_(torch.tensor(_best_scale(self.kind, mean + left_out, wanted)))
+
+    def forward(self, summaries: Mapping[str, Summary], num_rows: int) -> Tensor:
+        """(B, C) logits or standardised values from the fields that are there."""
+        answers = self.bias.expand(num_rows, -1)
+        for index, name in enumerate(self.fields):
+            if name in summaries:
+                answers = answers + self.features(index, summaries[name]) @ getattr(self, f"weights_{index}")
+        if self.kind is TaskKind.REGRESSION:
+            return answers
+        return self.logit_scale * (answers - (0.5 if self.kind is TaskKind.TAGGING else 0.0))
+
+
+def _ridge(gram: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Dual coefficients at the ridge of least leave-one-out error, and the leave-one-out answers."""
+    values, vectors = torch.linalg.eigh(gram)
+    values, turned = values.clamp(min=0), vectors.T @ wanted
+    best: tuple[float, Tensor, Tensor] | None = None
+    for strength in STRENGTHS:
+        shrunk = 1 / (values + strength)
+        answers = vectors @ (turned * shrunk.unsqueeze(1))
+        own = ((vectors**2) @ (values * shrunk) + 1 / len(wanted)).clamp(max=0.99)
+        fitted = vectors @ (turned * (values * shrunk).unsqueeze(1))
+        left_out = wanted - (wanted - fitted) / (1 - own).unsqueeze(1)
+        error = float(((wanted - left_out) ** 2).mean())
+        if best is None or error < best[0]:
+            best = (error, answers, left_out)
+    assert best is not None
+    return best[1], best[2]
+
+
+def _best_scale(kind: TaskKind, answers: Tensor, wanted: Tensor) -> float:
+    """What answers are multiplied by so that they make good logits."""
+    if kind is TaskKind.REGRESSION:
+        return 1.0
+
+    def loss(scale: float) -> float:
+        if kind is TaskKind.TAGGING:
+            return float(nn.functional.binary_cross_entropy_with_logits(scale * (answers - 0.5), wanted))
+        return float(-(wanted * (scale * answers).log_softmax(dim=1)).sum(dim=1).mean())
+
+    return min(LOGIT_SCALES, key=loss)
+
+
+def kernel_widths(fields: Sequence[str], encoders: Sequence[nn.Module]) -> dict[str, int]:
+    """Fields whose encoder gives a summary, with its width."""
+    found = zip(fields, encoders, strict=True)
+    return {name: int(encoder.summary_dim) for name, encoder in found if getattr(encoder, "summary_dim", 0)}  # type: ignore[arg-type]

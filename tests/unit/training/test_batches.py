@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from omnifuse.data.pack import Pack
+from omnifuse.training.batches import BatchSource, make_batch
+
+
+def pack(lengths):
+    lengths = np.asarray(lengths)
+    values = np.concatenate([np.full(count, row, np.float32) for row, count in enumerate(lengths)])
+    return Pack({"values": values}, np.concatenate([[0], np.cumsum(lengths)]), lengths > 0)
+
+
+def source(num_rows=53, batch_size=8, seed=0, **more):
+    lengths = np.random.default_rng(5).integers(0, 40, num_rows)
+    targets = {"y": torch.arange(num_rows)}
+    return BatchSource({"note": pack(lengths)}, targets, np.arange(num_rows), batch_size, seed, **more)
+
+
+def test_a_batch_holds_the_present_rows_packed_and_every_target():
+    batch = make_batch({"note": pack([2, 0, 3])}, np.array([2, 1, 0]), targets={"y": torch.tensor([7, 8, 9])})
+    assert batch.fields["note"].values["values"].tolist() == [2, 2, 2, 0, 0]
+    assert batch.fields["note"].lengths.tolist() == [3, 2]
+    assert batch.fields["note"].present.tolist() == [True, False, True]
+    assert batch.targets["y"].tolist() == [9, 8, 7]
+    assert batch.rows.tolist() == [2, 1, 0]
+    assert batch.size == 3
+
+
+def test_no_row_at_all_is_legal():
+    batch = make_batch({"note": pack([2, 0])}, np.zeros(0, np.int64))
+    assert batch.size == 0
+    assert batch.fields["note"].lengths.shape == (0,)
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 9])
+def test_each_epoch_holds_every_row_once(epoch):
+    batches = source().order(epoch)
+    assert len(batches) == 7
+    assert sorted(np.concatenate(batches).tolist()) == list(range(53))
+    assert max(map(len, batches)) <= 8
+
+
+def test_epochs_and_seeds_differ_and_the_same_repeats():
+    flat = [np.concatenate(source(seed=seed).order(epoch)).tolist() for seed, epoch in ((0, 0), (0, 1), (1, 0), (0, 0))]
+    assert flat[0] == flat[3]
+    assert flat[0] != flat[1]
+    assert flat[0] != flat[2]
+
+
+def test_rows_of_like_length_come_together():
+    made = source(num_rows=512, batch_size=16)
+    lengths = made.packs["note"].lengths
+    spread = np.mean([lengths[rows].std() for rows in made.order(0)])
+    assert spread < 0.5 * lengths.std()
+
+
+def test_steps_from_the_middle_equal_steps_from_the_start():
+    def noisy(name, packed, draw):
+        values = {key: array + draw.normal(size=array.shape).astype(np.float32) for key, array in packed.values.items()}
+        return type(packed)(values, packed.lengths, packed.present)
+
+    whole = list(source(change=noisy).steps(0, 16))
+    late = list(source(change=noisy).steps(9, 16))
+    for first, second in zip(whole[9:], late, strict=True):
+        assert torch.equal(first.rows, second.rows)
+        assert torch.equal(first.fields["note"].values["values"], second.fields["note"].values["values"])
+
+
+def test_an_error_in_the_thread_reaches_the_trainer():
+    def broken(name, packed, draw):
+        raise RuntimeError("bad augmentation")
+
+    with pytest.raises(RuntimeError, match="bad augmentation"):
+        next(source(change=broken).steps(0, 3))
+
+
+def test_leaving_early_ends_the_thread():
+    before = threading.active_count()
+    steps = source().steps(0, 1000)
+    next(steps)
+    steps.close()
+    assert threading.active_count() == before
