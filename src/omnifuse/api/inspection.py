@@ -11,7 +11,7 @@ from omnifuse.data.findings import find
 from omnifuse.data.infer import infer_schema
 from omnifuse.data.media import MediaDoor
 from omnifuse.data.tables import open_table
-from omnifuse.schema import Finding, Schema
+from omnifuse.schema import Finding, Schema, TaskKind
 
 
 def inspect(
@@ -41,7 +41,14 @@ def inspect(
     opened = open_table(table, media_root=media_root)
     other = open_table(test, media_root=media_root) if test is not None else None
     schema = infer_schema(
-        opened, as_tuple(label), fields=fields or {}, tasks={}, drop=tuple(drop), group=group, time=None
+        opened,
+        as_tuple(label),
+        fields=fields or {},
+        tasks={},
+        drop=tuple(drop),
+        group=group,
+        time=None,
+        learnt=tuple(TaskKind),
     )
     findings = find(opened, schema, test=other, door=MediaDoor(root=opened.root))
     order = {"error": 0, "warning": 1, "info": 2}
