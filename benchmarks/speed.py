@@ -156,7 +156,7 @@ class Bench:
         size = choose_batch_size(len(self.rows))
         return BatchSource(self.prepared.packs, targets, self.rows, size, 0, change)
 
-    def train(self, source: Any, epochs: int) -> float:
+    def train(self, source: Any, epochs: int, precision: str) -> float:
         """Rows a second of the whole loop: loader, steps, logging, checkpoint."""
         from omnifuse.training.checkpoint import CheckpointFolder
         from omnifuse.training.loggers import make_logger
@@ -164,7 +164,9 @@ class Bench:
 
         logger = make_logger("tensorboard", self.work / "logs")
         place = CheckpointFolder(self.work / "checkpoints")
-        trainer = Trainer(self.model(), source, self.preset.training, seed=0, place=place, logger=logger)
+        trainer = Trainer(
+            self.model(), source, self.preset.training, seed=0, place=place, logger=logger, precision=precision
+        )
         try:
             return trainer.run(epochs=epochs).samples_per_s
         finally:
@@ -181,20 +183,20 @@ def measure_training(bench: Bench, repeats: int) -> dict[str, Any]:
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
-    from omnifuse.training.precision import make_fabric
+    from omnifuse.training.precision import choose_precision
 
-    fabric = make_fabric()
-    dtype = torch.bfloat16 if "bf16" in str(fabric.strategy.precision.precision) else torch.float32
     batch, model = _batches(bench.source(), 1)[0], bench.model().train()
+    precision = choose_precision("auto", model, batch, by_time=True)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(batch).loss.backward()
     operations = counter.get_total_flops() / batch.size
     with torch.no_grad():
         products = products_of(lambda: model(batch))
-    bench.train(bench.source(), 1)
+    bench.train(bench.source(), 1, precision)
     rates, limits, ratios = [], [product_rate(products, dtype)], []
     for _ in range(repeats):
-        rates.append(bench.train(bench.source(), 1))
+        rates.append(bench.train(bench.source(), 1, precision))
         limits.append(product_rate(products, dtype))
         ratios.append(operations * rates[-1] / statistics.mean(limits[-2:]))
     return {
@@ -206,7 +208,7 @@ def measure_training(bench: Bench, repeats: int) -> dict[str, Any]:
             "operations_a_row": operations,
             "rows_per_s": statistics.median(rates),
             "products_per_s": statistics.median(limits),
-            "precision": str(dtype),
+            "precision": precision,
             "batch": batch.size,
             "products": [[*shape, times] for shape, times in products.most_common()],
         }
@@ -215,15 +217,18 @@ def measure_training(bench: Bench, repeats: int) -> dict[str, Any]:
 
 def measure_loader(bench: Bench, repeats: int) -> dict[str, Any]:
     """Whether the loader hides behind the model."""
+    from omnifuse.training.precision import choose_precision
+
     ready = Ready(_batches(bench.source(), 10_000), bench.rows)
+    precision = choose_precision("auto", bench.model().train(), ready.batches[0], by_time=True)
     alone: dict[str, list[float]] = {"loader": [], "model": [], "combined": []}
     for _ in range(repeats):
         source, began = bench.source(), time.perf_counter()
         for _ in source.steps(0, source.steps_per_epoch):
             pass
         alone["loader"].append(len(bench.rows) / (time.perf_counter() - began))
-        alone["model"].append(bench.train(ready, 1))
-        alone["combined"].append(bench.train(bench.source(), 1))
+        alone["model"].append(bench.train(ready, 1, precision))
+        alone["combined"].append(bench.train(bench.source(), 1, precision))
     ratios = [
         both / min(loader, model)
         for loader, model, both in zip(alone["loader"], alone["model"], alone["combined"], strict=True)

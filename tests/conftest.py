@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -18,8 +19,14 @@ import pytest
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+hypothesis.settings.register_profile("omnifuse", max_examples=60, deadline=None)
+hypothesis.settings.load_profile("omnifuse")
 
 LABELS = {"kind": "classification", "tags": "tagging", "price": "regression"}
+# Options of a fit in a second or two
+QUICK = {"preset": "tiny", "epochs": 1, "baselines": False, "logger": "none", "report_media": "none"}
+# With one of the labels, what is left out of `plain_rows`
+ONE_LABEL = {"drop": ("key", "tags", "price")}
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,16 @@ def plain_rows(num_rows: int, *, seed: int = 0, holes: float = 0.0) -> list[dict
     return rows
 
 
+def room_rows(table: Path, count: int) -> list[dict[str, Any]]:
+    """The first rows of a table of rooms, with the whole paths of their media."""
+    import polars as pl
+
+    rows = pl.read_csv(table, infer_schema=False).head(count).to_dicts()
+    for row in rows:
+        row |= {name: row[name] and str(table.parent / row[name]) for name in ("picture", "sound")}
+    return rows
+
+
 @dataclass(frozen=True)
 class Problem:
     """A prepared table and what builds a network with its batches for it."""
@@ -141,15 +158,4 @@ def plain_problem(tmp_path_factory) -> Problem:
 @pytest.fixture(scope="session")
 def media_problem(rooms, tmp_path_factory) -> Problem:
     """16 rooms: picture, sound, note, sensors and time to one event."""
-    table = tmp_path_factory.mktemp("sixteen") / "few.csv"
-    lines = rooms.train.read_text().splitlines(keepends=True)[:17]
-    text = "".join(lines)
-    for part in ("pictures/", "sounds/"):
-        text = text.replace(part, f"{rooms.folder}/{part}")
-    table.write_text(text)
-    return make_problem(table, ["event"], table.parent)
-
-
-@pytest.fixture(scope="session")
-def make_rows() -> Callable[..., list[dict[str, Any]]]:
-    return plain_rows
+    return make_problem(room_rows(rooms.train, 16), ["event"], tmp_path_factory.mktemp("sixteen"))

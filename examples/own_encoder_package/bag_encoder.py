@@ -19,4 +19,4 @@ class BagEncoder(nn.Module):
     def forward(self, batch: FieldBatch) -> Tokens:
         starts = torch.cumsum(batch.lengths, 0) - batch.lengths
         values = self.embeddings(batch.values["ids"].long(), starts).unsqueeze(1)
-        return Tokens(values, torch.ones(values.shape[:2], dtype=torch.bool))
+        return Tokens(values, torch.ones(values.shape[:2], dtype=torch.bool, device=values.device))

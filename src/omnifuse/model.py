@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -121,6 +121,7 @@ class MultimodalModel(nn.Module):
         weights: Tensor | None = None,
         *,
         num_rows: int | None = None,
+        heads: Collection[str] | None = None,
     ) -> ModelOutput:
         """Fuse and answer.
 
@@ -129,12 +130,14 @@ class MultimodalModel(nn.Module):
             targets: Target to its values, or None.
             weights: (B,) row weights.
             num_rows: B; needed where `tokens` is empty.
+            heads: Fields whose own heads answer; all by default.
         """
         fused = self.fusion(self._hide(tokens) if tokens else self._nothing(num_rows or 0))
         outputs, parts = {}, {}
+        headed = tokens if heads is None else {name: item for name, item in tokens.items() if name in heads}
         for name, task in zip(self.targets, self.tasks, strict=True):
             target = targets.get(name) if targets is not None else None
-            outputs[name] = task(fused, tokens, target, weights)
+            outputs[name] = task(fused, headed, target, weights)
             if outputs[name].loss is not None:
                 parts[name] = outputs[name].loss
         if parts and self.alignment is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -54,6 +54,14 @@ def _check_ranges(spec: Any) -> None:
             raise InputError(f"the setting {item.name} is {value}", fix=f"Give a number from {low} to {high}")
 
 
+PRECISIONS = ("auto", "fp32", "bf16")
+
+
+def _check_name(what: str, name: str, known: Iterable[str]) -> None:
+    if name not in known:
+        raise InputError(f"there is no {what} '{name}'", fix=did_you_mean(name, known))
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """What is built.
@@ -102,11 +110,8 @@ class ModelSpec:
                 f"the setting dim is {self.dim}, which num_heads {self.num_heads} does not divide",
                 fix=f"Give for example --set dim={self.num_heads * max(1, self.dim // self.num_heads)}",
             )
-        for name, table in (("fusion", FUSIONS), ("pooling", POOLINGS)):
-            if getattr(self, name) not in table:
-                raise InputError(
-                    f"there is no {name} '{getattr(self, name)}'", fix=did_you_mean(getattr(self, name), table)
-                )
+        _check_name("fusion", self.fusion, FUSIONS)
+        _check_name("pooling", self.pooling, POOLINGS)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -140,6 +145,7 @@ class TrainingSpec:
         mixup: Parameter of the Beta distribution; 0 leaves mixup out.
         augment: Strength of the augmentation; 0 leaves it out.
         balance: Power of the inverse class frequency in the loss: 0 none, 1 balanced.
+        precision: "fp32", "bf16" (autocast), or "auto": the quicker one where the hardware has bf16.
     """
 
     epochs: int = 60
@@ -152,10 +158,12 @@ class TrainingSpec:
     mixup: float = 0.0
     augment: float = 1.0
     balance: float = 0.5
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         _check_ranges(self)
+        _check_name("precision", self.precision, PRECISIONS)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

@@ -122,6 +122,8 @@ def pad_packed(values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         (P, T, ...) zero-padded values with T = max length, and (P, T) bool mask, True = real.
     """
     num_rows = int(lengths.shape[0])
+    if num_rows == 1:
+        return values.unsqueeze(0), torch.ones((1, values.shape[0]), dtype=torch.bool, device=values.device)
     longest = int(lengths.max()) if num_rows else 0
     mask = torch.arange(longest, device=values.device)[None, :] < lengths[:, None]
     padded = values.new_zeros((num_rows, longest, *values.shape[1:]))

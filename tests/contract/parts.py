@@ -26,6 +26,16 @@ VOCAB_SIZE, NUM_MELS, NUM_COLUMNS = 50, 16, 24
 HEIGHT, WIDTH = 24, 32
 
 
+def seeded(build: Callable[..., nn.Module], *given: Any, seed: int = 0, **options: Any) -> nn.Module:
+    """A part whose first weights depend on the seed alone."""
+    torch.manual_seed(seed)
+    return build(*given, **options)
+
+
+def close(found: Tensor, wanted: Tensor) -> None:
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+
+
 def public_modules(package: ModuleType) -> set[type[nn.Module]]:
     """The nn.Module classes that a package lists in __all__."""
     listed = (getattr(package, name) for name in package.__all__)
@@ -110,9 +120,8 @@ class EncoderCase:
 
     def build(self, seed: int = 0, dropout: float = 0.0) -> nn.Module:
         """Built and, where it measures training rows, initialised."""
-        torch.manual_seed(seed)
         options = EncoderOptions(DIM, depth=1, num_heads=2, dropout=dropout, gated=self.gated)
-        encoder = ENCODERS[self.name].build(PREPROCESSORS[self.modality], options)
+        encoder = seeded(ENCODERS[self.name].build, PREPROCESSORS[self.modality], options, seed=seed)
         if hasattr(encoder, "initialise"):
             encoder.initialise(self.batch())
         return encoder

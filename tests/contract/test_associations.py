@@ -11,9 +11,11 @@ from tests.contract.parts import (
     FIELDS,
     assert_all_trained,
     assert_round_trip,
+    close,
     padded,
     public_modules,
     random_tokens,
+    seeded,
     take_rows,
 )
 
@@ -29,18 +31,13 @@ each_loss = pytest.mark.parametrize("part", LOSSES, ids=lambda part: part.__name
 each_pair = pytest.mark.parametrize("part", PAIRS, ids=lambda part: part.__name__)
 
 
-def built(factory, seed=0):
-    torch.manual_seed(seed)
-    return factory()
-
-
 def test_no_association_escapes():
     assert public_modules(omnifuse.association) == {*LOSSES, *PAIRS}
 
 
 @each_loss
 def test_losses_are_finite_scalars_that_train_everything(part):
-    module = built(LOSSES[part])
+    module = seeded(LOSSES[part])
     loss = module(random_tokens(num_rows=8, seed=1))
     assert loss.shape == ()
     assert bool(loss.isfinite())
@@ -50,7 +47,7 @@ def test_losses_are_finite_scalars_that_train_everything(part):
 
 @each_loss
 def test_losses_take_any_subset_in_any_order(part):
-    module, tokens = built(LOSSES[part]), random_tokens(num_rows=8, seed=1)
+    module, tokens = seeded(LOSSES[part]), random_tokens(num_rows=8, seed=1)
     for size in range(4):
         for names in itertools.combinations(FIELDS, size):
             wanted = module({name: tokens[name] for name in names})
@@ -61,7 +58,7 @@ def test_losses_take_any_subset_in_any_order(part):
 
 @each_loss
 def test_losses_without_a_pair_are_zero_and_can_be_differentiated(part):
-    module, tokens = built(LOSSES[part]), random_tokens(num_rows=8, seed=1)
+    module, tokens = seeded(LOSSES[part]), random_tokens(num_rows=8, seed=1)
     never = {name: Tokens(item.values, torch.zeros_like(item.mask)) for name, item in tokens.items()}
     apart = {"a": take_rows(tokens, [0, 0, 7, 7])["a"], "b": take_rows(tokens, [7, 7, 0, 0])["b"]}
     once = take_rows(tokens, [0])
@@ -74,7 +71,7 @@ def test_losses_without_a_pair_are_zero_and_can_be_differentiated(part):
 
 @each_loss
 def test_losses_read_neither_padding_nor_rows_without_a_pair(part):
-    module, tokens = built(LOSSES[part]), random_tokens(num_rows=8, seed=1)
+    module, tokens = seeded(LOSSES[part]), random_tokens(num_rows=8, seed=1)
     wanted = module(tokens)
     torch.testing.assert_close(module(padded(tokens)), wanted)
     two = {name: tokens[name] for name in ("a", "b")}
@@ -86,19 +83,19 @@ def test_losses_read_neither_padding_nor_rows_without_a_pair(part):
 @each_loss
 def test_losses_round_trip(part):
     tokens = random_tokens(num_rows=8, seed=1)
-    assert_round_trip(lambda seed: built(LOSSES[part], seed), lambda module: module(tokens))
+    assert_round_trip(lambda seed: seeded(LOSSES[part], seed=seed), lambda module: module(tokens))
 
 
 @each_pair
 def test_pairs(part):
-    module = built(PAIRS[part])
+    module = seeded(PAIRS[part])
     torch.manual_seed(5)
     first, second = torch.randn(6, DIM), torch.randn(6, DIM)
     found = module(first, second)
     assert found.shape == (6, 3)
     for row in range(6):
         alone = module(first[row : row + 1], second[row : row + 1])
-        torch.testing.assert_close(alone[0], found[row], atol=1e-5, rtol=1e-5)
+        close(alone[0], found[row])
     assert module(first[:0], second[:0]).shape == (0, 3)
     assert_all_trained(module, (found * torch.randn(6, 3)).sum())
-    assert_round_trip(lambda seed: built(PAIRS[part], seed), lambda item: item(first, second))
+    assert_round_trip(lambda seed: seeded(PAIRS[part], seed=seed), lambda item: item(first, second))

@@ -11,9 +11,11 @@ from tests.contract.parts import (
     FIELDS,
     assert_all_trained,
     assert_round_trip,
+    close,
     padded,
     public_modules,
     random_tokens,
+    seeded,
     take_rows,
 )
 
@@ -25,12 +27,8 @@ each_fusion = pytest.mark.parametrize("name", FUSIONS)
 
 
 def build(name, seed=0, **options):
-    torch.manual_seed(seed)
-    return FUSIONS[name](**{"dim": DIM, "fields": FIELDS, "num_heads": 2, "depth": 1, "dropout": 0.0, **options})
-
-
-def close(found, wanted):
-    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    given = {"dim": DIM, "fields": FIELDS, "num_heads": 2, "depth": 1, "dropout": 0.0, **options}
+    return seeded(FUSIONS[name], seed=seed, **given)
 
 
 def test_no_fusion_escapes():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.contract.parts import assert_all_trained, assert_round_trip, hidden_parameters
+from tests.contract.parts import assert_all_trained, assert_round_trip, hidden_parameters, seeded
 from torch import nn
 
 
@@ -49,9 +49,5 @@ def test_a_parameter_without_gradient_is_found():
 
 
 def test_state_outside_the_state_is_found():
-    def build(seed):
-        torch.manual_seed(seed)
-        return Forgetful()
-
     with pytest.raises(AssertionError):
-        assert_round_trip(build, lambda module: module.weight + module.shift)
+        assert_round_trip(lambda seed: seeded(Forgetful, seed=seed), lambda module: module.weight + module.shift)

@@ -156,19 +156,10 @@ def test_t28_one_flipped_bit_anywhere_is_refused(tmp_path):
     files = sorted(folder.iterdir())
     for _ in range(1000):
         path = files[rng.integers(len(files))]
-        content = bytearray(path.read_bytes())
-        position = int(rng.integers(len(content)))
-        original = bytes(content)
-        content[position] ^= 1 << int(rng.integers(8))
+        original = path.read_bytes()
+        content = bytearray(original)
+        content[int(rng.integers(len(content)))] ^= 1 << int(rng.integers(8))
         path.write_bytes(content)
-        if path.name == MANIFEST:
-            try:
-                same = json.loads(content) == json.loads(original)
-            except ValueError:
-                same = False
-            if same:  # a changed space between tokens changes nothing that is read
-                path.write_bytes(original)
-                continue
         with pytest.raises(ArtefactError):
             load_artefact(folder)
         path.write_bytes(original)

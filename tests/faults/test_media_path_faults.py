@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import os
 
 import numpy as np
 import pytest
-import soundfile
 from PIL import Image
+from tests.made_media import encoded, sound, ways_in
 
 from omnifuse.data.media import MediaDoor
 from omnifuse.errors import MediaError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
-
-
-def encoded(picture, kind="PNG", **options) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def sound(samples, rate=8000, kind="WAV", subtype=None) -> bytes:
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate, format=kind, subtype=subtype)
-    return buffer.getvalue()
 
 
 @pytest.fixture
@@ -50,7 +37,7 @@ def house(tmp_path):
 def test_t23_what_resolves_outside_is_refused_when_confined(house, name):
     assert MediaDoor(root=house).image(name).shape == NOISE.shape
     door = MediaDoor(root=house, confined=True)
-    for attempt in (door.image, door.content_key, door.audio_rate, lambda cell: door.audio(cell, 8000)):
+    for attempt in ways_in(door):
         for cell in (name, house / name):
             with pytest.raises(MediaError, match="outside the folder of media") as caught:
                 attempt(cell)
@@ -82,7 +69,7 @@ def test_t23_confined_without_a_folder_opens_nothing(house):
 @pytest.mark.parametrize("confined", [False, True])
 def test_t23_addresses_are_never_opened(house, name, confined):
     door = MediaDoor(root=house, confined=confined)
-    for attempt in (door.image, door.content_key, door.audio_rate, lambda cell: door.audio(cell, 8000)):
+    for attempt in ways_in(door):
         with pytest.raises(MediaError, match="addresses are not opened"):
             attempt(name)
 
@@ -91,7 +78,7 @@ def test_t23_pipes_devices_and_folders_are_refused_at_once(house):
     os.mkfifo(house / "pipe.png")
     door = MediaDoor(root=house)
     for name, words in {"pipe.png": "a pipe", "deep": "a folder", ".": "a folder", "/dev/zero": "a device"}.items():
-        for attempt in (door.image, door.content_key, door.audio_rate, lambda cell: door.audio(cell, 8000)):
+        for attempt in ways_in(door):
             with pytest.raises(MediaError, match=f"This is {words}, not a file"):
                 attempt(name)
 
@@ -144,6 +131,6 @@ def test_t23_disk_that_fails_while_reading(house, monkeypatch):
     door = MediaDoor(root=house)
     with pytest.raises(MediaError, match="Input/output error"):
         door.image("a.png")
-    for attempt in (door.content_key, door.audio_rate, lambda cell: door.audio(cell, 8000)):
+    for attempt in ways_in(door)[1:]:
         with pytest.raises(MediaError, match="The file cannot be read"):
             attempt("a.wav")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.column_table import ColumnTable
 
 from omnifuse.data.findings import find
 from omnifuse.schema import Field, Modality, Schema, Target, TaskKind
@@ -15,23 +15,12 @@ COUNT = 200
 START = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
 
 
-class Stub:
-    root = Path(".")
-
-    def __init__(self, **columns):
-        self.data, self.columns = columns, tuple(columns)
-        self.num_rows = len(next(iter(columns.values())))
-
-    def cells(self, column, rows=None):
-        return [self.data[column][row] for row in (range(self.num_rows) if rows is None else rows.tolist())]
-
-
 def sensor(minutes, values=None, **columns):
     draw = np.random.default_rng(0)
     values = draw.normal(20, 2, len(minutes)) if values is None else values
     times = [None if at is None else (START + datetime.timedelta(minutes=at)).isoformat() for at in minutes]
     labels = draw.choice(["on", "off"], len(minutes)).tolist()
-    return Stub(time=times, heat=[float(value) for value in values], label=labels, **columns)
+    return ColumnTable(time=times, heat=[float(value) for value in values], label=labels, **columns)
 
 
 def faults(table, group=None):

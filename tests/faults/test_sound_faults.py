@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
-import os
-
 import numpy as np
 import pytest
 import soundfile
+from tests.made_media import little_memory, sound
 
 from omnifuse.data.audio import AudioPreprocessor
 from omnifuse.data.media import MediaDoor, MediaLimits
@@ -16,17 +14,6 @@ from omnifuse.errors import MediaError
 
 DRAW = np.random.default_rng(0)
 DOOR = MediaDoor()
-
-
-def sound(samples, rate=8000, kind="WAV", subtype=None) -> bytes:
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate, format=kind, subtype=subtype)
-    return buffer.getvalue()
-
-
-def resident_mb() -> float:
-    with open("/proc/self/statm", encoding="ascii") as handle:
-        return int(handle.read().split()[1]) * os.sysconf("SC_PAGESIZE") / 2**20
 
 
 @pytest.mark.parametrize("data", [b"MThd" + bytes(40), b"#!AMR\n" + bytes(40), b"RIFF\0\0\0\0AVI LIST", b"\0" * 64])
@@ -88,21 +75,19 @@ def test_t10_flac_with_forged_rate_and_8_channels_hits_the_byte_cap(route, tmp_p
     if route == "path":
         cell = tmp_path / "a.flac"
         cell.write_bytes(data)
-    before = resident_mb()
-    assert door.audio_rate(cell) == 655_350
-    with pytest.raises(MediaError, match="more than 32 MB of samples"):
-        door.audio(cell, 16_000)
-    assert resident_mb() - before < 50
+    with little_memory():
+        assert door.audio_rate(cell) == 655_350
+        with pytest.raises(MediaError, match="more than 32 MB of samples"):
+            door.audio(cell, 16_000)
 
 
 def test_t11_wav_that_claims_4_gb_gives_what_it_has(tmp_path):
     data = bytearray(sound(np.full(1000, 0.25), subtype="PCM_16"))
     data[4:8] = data[40:44] = b"\xf0\xff\xff\xff"
     (tmp_path / "a.wav").write_bytes(data)
-    before = resident_mb()
-    for cell in (bytes(data), tmp_path / "a.wav"):
-        np.testing.assert_allclose(DOOR.audio(cell, 8000), 0.25, atol=1e-3)
-    assert resident_mb() - before < 50
+    with little_memory():
+        for cell in (bytes(data), tmp_path / "a.wav"):
+            np.testing.assert_allclose(DOOR.audio(cell, 8000), 0.25, atol=1e-3)
 
 
 def test_t11_sounds_that_end_early_or_have_no_samples():

@@ -43,5 +43,10 @@ def test_t30_source_has_no_unsafe_calls():
 
 
 def test_t30_checker_finds_what_it_looks_for():
-    bad = "import pickle\neval('1')\nimport os\nos.system('x')\nf(shell=True)\nz.extractall()\nf(verify=False)"
-    assert len(faults_in(ast.parse(bad))) == 6
+    bad = (
+        "import pickle\nfrom joblib import load\neval('1')\nimport os\nos.system('x')\nf(shell=True)\nz.extractall()\n"
+        "f(verify=False)\nnumpy.load(x, allow_pickle=True)\nf(trust_remote_code=maybe)"
+    )
+    assert len(faults_in(ast.parse(bad))) == 9
+    good = "import os\nmodel.eval()\nre.compile('x')\nos.stat('x')\nf(trust_remote_code=False, verify=True)"
+    assert faults_in(ast.parse(good)) == []

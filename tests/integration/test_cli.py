@@ -115,7 +115,7 @@ def test_interrupting_leaves_no_traceback(table, tmp_path):
 # JSON forms
 
 
-def test_inspect_json(cli, rooms):
+def test_inspect_json(cli, rooms, table):
     code, out, _ = cli("inspect", rooms.train, "--label", "event", "--json")
     data = json.loads(out)
     assert code == 0
@@ -130,7 +130,10 @@ def test_inspect_json(cli, rooms):
         assert 0 < item["missing"] < 0.3
         assert item["reason"]
     assert data["targets"][0]["classes"] == ["burglary", "fire", "normal", "visitor"]
-    for item in data["findings"]:
+    # The notes of this table hold the label
+    findings = json.loads(cli("inspect", table, "--label", "kind", "--json")[1])["findings"]
+    assert ("leak", "note") in {(item["kind"], item["field"]) for item in findings}
+    for item in findings:
         assert set(item) == {"kind", "field", "text", "severity", "rows"}
 
 

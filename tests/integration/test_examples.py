@@ -12,6 +12,13 @@ import pytest
 
 HOME = Path(__file__).parents[2]
 CODE = re.compile(r"```python\n(.*?)```", re.DOTALL)
+# A block that is run as it is printed, but on fewer rows and for less time
+MARKED = re.compile(r"<!-- run -->\n```python\n(.*?)```", re.DOTALL)
+SMALLER = {
+    "num_train=600": "num_train=30",
+    "num_test=300": "num_test=12",
+    "minutes=2": "epochs=1, preset='tiny', baselines=False, logger='none', report_media='none'",
+}
 
 
 def run(arguments, folder, *paths):
@@ -20,6 +27,28 @@ def run(arguments, folder, *paths):
     return subprocess.run(
         [sys.executable, *map(str, arguments)], cwd=folder, env=given, capture_output=True, text=True, timeout=300
     )
+
+
+@pytest.mark.parametrize("page", ["README.md", "README.zh-CN.md"])
+def test_readme_has_no_code_that_is_not_run(page):
+    text = (HOME / page).read_text(encoding="utf-8")
+    assert (
+        CODE.findall(text) == MARKED.findall(text) == MARKED.findall((HOME / "README.md").read_text(encoding="utf-8"))
+    )
+
+
+def test_readme_code_runs(tmp_path):
+    (code,) = MARKED.findall((HOME / "README.md").read_text(encoding="utf-8"))
+    for printed, smaller in SMALLER.items():
+        assert code.count(printed) == 1, f"the README no longer says {printed}"
+        code = code.replace(printed, smaller)
+    code += "print(vectors.shape[0], len(omnifuse.load('runs/rooms').predict(test)))\n"
+    done = run(["-W", "error", "-c", code], tmp_path)
+    assert done.returncode == 0, done.stderr
+    metrics, answer, counts = done.stdout.splitlines()
+    assert "'balanced_accuracy': {'value': " in metrics
+    assert answer.startswith("Prediction(row_id=")
+    assert counts == "12 12"
 
 
 def test_tutorial_prints_the_examples_code():

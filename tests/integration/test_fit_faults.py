@@ -8,17 +8,14 @@ import math
 import numpy as np
 import polars as pl
 import pytest
-from tests.conftest import plain_rows
+from tests.conftest import ONE_LABEL, QUICK, plain_rows, room_rows
 
 import omnifuse
 from omnifuse.errors import InputError, MissingDependencyError
 
-QUICK = {"preset": "tiny", "epochs": 1, "baselines": False, "logger": "none", "report_media": "none"}
-KEPT = {"drop": ("key", "tags", "price")}
-
 
 def fit(rows, label="kind", *, out, **options):
-    return omnifuse.fit(rows, label, out=out, **(QUICK | KEPT | options))
+    return omnifuse.fit(rows, label, out=out, **(QUICK | ONE_LABEL | options))
 
 
 @pytest.fixture(scope="module")
@@ -205,15 +202,6 @@ def test_a_missing_package_is_named_with_the_line_to_type(rows, tmp_path, monkey
 # Media
 
 
-def media_rows(world, count=40):
-    frame = pl.read_csv(world.train, infer_schema=False).head(count)
-    rows = frame.to_dicts()
-    for row in rows:
-        for name in ("picture", "sound"):
-            row[name] = row[name] and str(world.folder / row[name])
-    return rows
-
-
 @pytest.fixture(scope="module")
 def broken_row(rooms, tmp_path_factory):
     path = tmp_path_factory.mktemp("broken") / "broken.png"
@@ -231,13 +219,13 @@ MEDIA = {"drop": ("id", "note", "temperature", "co2", "room", "time", "sound"), 
 
 
 def test_t40_broken_media_above_the_accepted_share_stop_the_fit(rooms, broken_row, tmp_path):
-    rows = break_some(media_rows(rooms), broken_row, 2)
+    rows = break_some(room_rows(rooms.train, 40), broken_row, 2)
     with pytest.raises(InputError, match=r"2 of \d+ cells of field 'picture' cannot be read.*row \d+.*--max-bad"):
         fit(rows, out=tmp_path / "run", **MEDIA)
 
 
 def test_t40_broken_media_below_it_are_counted_and_count_as_missing(rooms, broken_row, tmp_path):
-    rows = break_some(media_rows(rooms), broken_row, 2)
+    rows = break_some(room_rows(rooms.train, 40), broken_row, 2)
     heard = []
     model = fit(rows, out=tmp_path / "run", max_bad=0.1, **MEDIA, progress=lambda kind, data: heard.append(data))
     assert any("2 unreadable cells of 'picture' count as missing" in item.get("text", "") for item in heard)
@@ -248,7 +236,7 @@ def test_t40_broken_media_below_it_are_counted_and_count_as_missing(rooms, broke
 
 
 def test_media_of_other_sizes_and_rates_are_answered(fitted, rooms):
-    rows = media_rows(rooms, 4)
+    rows = room_rows(rooms.train, 4)
     draw = np.random.default_rng(0)
     for size in ((1, 1), (7, 300), (640, 480)):
         rows.append(rows[0] | {"picture": draw.integers(0, 255, (*size, 3)).astype(np.uint8)})
@@ -258,12 +246,29 @@ def test_media_of_other_sizes_and_rates_are_answered(fitted, rooms):
     rows.append(rows[0] | {"sound": (np.zeros((8000, 2), np.float32), 8000)})
     for answer in fitted.model.predict(rows, proba=True):
         assert answer.error is None
-        assert not answer.warnings
+        assert all("only the first" in warning for warning in answer.warnings)
         assert sum(answer.targets["event"].probabilities.values()) == pytest.approx(1)
 
 
 def test_every_cell_of_a_media_column_missing_at_predict(fitted, rooms):
-    rows = [row | {"picture": None, "sound": ""} for row in media_rows(rooms, 6)]
+    rows = [row | {"picture": None, "sound": ""} for row in room_rows(rooms.train, 6)]
     answers = fitted.model.predict(rows)
     assert all(answer.error is None for answer in answers)
     assert all(not {"picture", "sound"} & set(answer.modalities_used) for answer in answers)
+
+
+def test_another_table_is_scored_by_simple_models_too(rows, tmp_path):
+    other = plain_rows(30, seed=9, holes=0.2)
+    model = fit(rows, out=tmp_path / "run", valid=other, baselines=True, fields={"note": "text"}, drop=("key", "tags"))
+    found = model.metrics["targets"]["kind"]["baselines"]
+    assert {"majority", "note", "table", "table: linear", "table: trees", "note: tf-idf + linear"} <= set(found)
+    assert all(0 <= scores["accuracy"]["value"] <= 1 for scores in found.values())
+    # The label is written in the note and shows in the size: whoever answers other rows than asked cannot know it
+    assert found["table: linear"]["accuracy"]["value"] > 0.8
+    assert found["note: tf-idf + linear"]["accuracy"]["value"] > 0.7
+
+
+def test_a_fault_of_the_scored_table_is_told_before_the_training(rows, tmp_path):
+    with pytest.raises(InputError, match=r"no label column 'kind'"):
+        fit(rows, out=tmp_path / "run", valid=[{"note": "red", "size": "1"}])
+    assert not list((tmp_path / "run").glob("checkpoints/*"))

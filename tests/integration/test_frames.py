@@ -10,16 +10,14 @@ import polars as pl
 import pytest
 import soundfile
 from PIL import Image
+from tests.conftest import QUICK, room_rows
 
 import omnifuse
 
 
 @pytest.fixture(scope="module")
 def rows(rooms):
-    found = pl.read_csv(rooms.test, infer_schema=False).head(12).to_dicts()
-    for row in found:
-        for name in ("picture", "sound"):
-            row[name] = row[name] and str(rooms.folder / row[name])
+    found = room_rows(rooms.test, 12)
     assert any(row["picture"] is None for row in found)
     return found
 
@@ -107,8 +105,7 @@ def test_relative_paths_of_a_table_resolve_against_its_folder(fitted, rows, expe
 
 
 def test_a_fit_on_a_frame_equals_a_fit_on_its_file(rooms, tmp_path):
-    options = {"preset": "tiny", "epochs": 1, "baselines": False, "logger": "none", "report_media": "none"}
-    options |= {"drop": ("picture", "sound", "time")}
+    options = QUICK | {"drop": ("picture", "sound", "time")}
     frame = pl.read_csv(rooms.train, infer_schema=False)
     omnifuse.fit(rooms.train, "event", out=tmp_path / "file", **options)
     omnifuse.fit(frame, "event", out=tmp_path / "frame", **options)

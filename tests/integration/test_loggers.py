@@ -7,19 +7,19 @@ import sys
 
 import numpy as np
 import pytest
-from tests.conftest import plain_rows
+from tests.conftest import ONE_LABEL, QUICK, plain_rows
 
 import omnifuse
 from omnifuse.errors import InputError, MissingDependencyError
 from omnifuse.training.loggers import LOGGERS, make_logger
 
-OPTIONS = {"preset": "tiny", "epochs": 6, "baselines": False, "report_media": "none", "drop": ("key", "tags", "price")}
+OPTIONS = QUICK | ONE_LABEL
 
 
 def test_tensorboard_events_hold_loss_rate_and_norm_of_each_member(tmp_path):
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
-    omnifuse.fit(plain_rows(30), "kind", out=tmp_path / "run", **OPTIONS)
+    omnifuse.fit(plain_rows(30), "kind", out=tmp_path / "run", **(OPTIONS | {"epochs": 6, "logger": "tensorboard"}))
     folders = sorted((tmp_path / "run" / "logs").iterdir())
     assert [path.name for path in folders] == [f"seed0-{number}" for number in range(5)]
     for folder in folders:
@@ -33,7 +33,7 @@ def test_tensorboard_events_hold_loss_rate_and_norm_of_each_member(tmp_path):
 
 
 def test_none_writes_nothing(tmp_path):
-    omnifuse.fit(plain_rows(30), "kind", out=tmp_path / "run", **(OPTIONS | {"epochs": 1}), logger="none")
+    omnifuse.fit(plain_rows(30), "kind", out=tmp_path / "run", **OPTIONS)
     assert not (tmp_path / "run" / "logs").exists()
 
 
@@ -60,7 +60,7 @@ def test_wandb_absent_says_what_to_type(tmp_path, monkeypatch):
 def test_wandb_offline_keeps_a_run_in_the_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    model = omnifuse.fit(plain_rows(30), "kind", out=tmp_path / "run", **(OPTIONS | {"epochs": 1}), logger="wandb")
+    model = omnifuse.fit(plain_rows(30), "kind", out=tmp_path / "run", **(OPTIONS | {"logger": "wandb"}))
     assert np.isfinite(model.predict_proba(plain_rows(3))).all()
     runs = list((tmp_path / "run" / "logs").rglob("*.wandb"))
     assert len(runs) == 5

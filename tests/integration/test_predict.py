@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import polars as pl
 import pytest
-from tests.conftest import plain_rows
+from tests.conftest import QUICK, plain_rows, room_rows
 
 import omnifuse
 from omnifuse.api import model as module
@@ -17,10 +17,8 @@ from omnifuse.api import model as module
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory):
     out = tmp_path_factory.mktemp("plain") / "run"
-    options = {"preset": "tiny", "epochs": 2, "baselines": False, "logger": "none", "report_media": "none"}
-    model = omnifuse.fit(
-        plain_rows(40, holes=0.1), ["kind", "price", "tags"], out=out, tasks={"tags": "tagging"}, **options
-    )
+    options = QUICK | {"epochs": 2, "tasks": {"tags": "tagging"}}
+    model = omnifuse.fit(plain_rows(40, holes=0.1), ["kind", "price", "tags"], out=out, **options)
     return model, out
 
 
@@ -97,11 +95,7 @@ def test_answers_have_a_strict_json_form(plain):
 
 def test_warnings_name_field_and_reason_in_the_right_row(fitted, monkeypatch):
     monkeypatch.setattr(module, "CHUNK_ROWS", 3)
-    folder = fitted.world.folder
-    rows = pl.read_csv(fitted.world.test, infer_schema=False).head(8).to_dicts()
-    for row in rows:
-        row["picture"] = row["picture"] and str(folder / row["picture"])
-        row["sound"] = row["sound"] and str(folder / row["sound"])
+    rows = room_rows(fitted.world.test, 8)
     rows[4]["picture"] = "gone.png"
     rows[6]["temperature"] = "warm"
     answers = fitted.model.predict(rows)

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from tests.conftest import plain_rows
+from tests.conftest import ONE_LABEL, QUICK, plain_rows
 
 import omnifuse
 from omnifuse.report import Example, ReportData, write_report
@@ -100,8 +100,7 @@ def test_the_page_of_a_fit_is_self_contained_and_says_what_it_must(fitted):
 
 
 def test_report_media_none_shows_no_medium(tmp_path, rooms):
-    options = {"preset": "tiny", "epochs": 1, "baselines": False, "logger": "none", "report_media": "none"}
-    omnifuse.fit(rooms.train, "event", out=tmp_path / "run", drop=("note", "temperature", "co2", "room"), **options)
+    omnifuse.fit(rooms.train, "event", out=tmp_path / "run", drop=("note", "temperature", "co2", "room"), **QUICK)
     page = check_inert((tmp_path / "run/report/report.html").read_text())
     assert not [tag for tag, _ in page.tags if tag in ("img", "audio")]
 
@@ -113,7 +112,7 @@ def test_t56_a_table_full_of_markup_stays_inert(tmp_path):
         row |= {"kind": EVIL[0] if row["kind"] == "red" else EVIL[2], "note": evil, "colour": EVIL[number % 3 + 1]}
         row[EVIL[7]] = evil
         row["{{7*7}}"] = f"{number * 0.37:.2f}"
-    options = {"preset": "tiny", "epochs": 1, "logger": "none", "drop": ("key", "price", "tags")}
+    options = QUICK | ONE_LABEL | {"baselines": True, "report_media": "sample"}
     model = omnifuse.fit(rows, "kind", out=tmp_path / "run", **options)
     text = (tmp_path / "run/report/report.html").read_text()
     page = check_inert(text)

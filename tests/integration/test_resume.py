@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tests.conftest import plain_rows
+from tests.conftest import ONE_LABEL, QUICK, plain_rows
 
 import omnifuse
 from omnifuse.errors import ArtefactError
@@ -106,8 +106,7 @@ def test_t31_killed_again_and_again_equals_the_uninterrupted_run(table, whole, t
 
 def test_a_fit_without_resume_takes_nothing_from_an_older_run_of_the_folder(tmp_path):
     rows = plain_rows(30)
-    options = {"drop": ("key", "tags", "price"), "preset": "tiny", "baselines": False, "logger": "none"}
-    options |= {"report_media": "none", "epochs": 1}
+    options = QUICK | ONE_LABEL
     out = tmp_path / "run"
     omnifuse.fit(rows, "kind", out=out, **options)
     kept = {path.name for path in (out / "checkpoints").iterdir()}
@@ -128,8 +127,7 @@ def test_a_fit_without_resume_takes_nothing_from_an_older_run_of_the_folder(tmp_
 
 def test_resume_refuses_the_checkpoints_of_another_table_or_architecture(tmp_path):
     rows = plain_rows(30)
-    options = {"drop": ("key", "tags", "price"), "preset": "tiny", "baselines": False, "logger": "none"}
-    options |= {"report_media": "none", "epochs": 1, "out": tmp_path / "run"}
+    options = QUICK | ONE_LABEL | {"out": tmp_path / "run"}
     omnifuse.fit(rows, "kind", **options)
     with pytest.raises(ArtefactError, match="another architecture"):
         omnifuse.fit(rows, "kind", **options, fusion="sum", resume=True)
@@ -139,7 +137,7 @@ def test_resume_refuses_the_checkpoints_of_another_table_or_architecture(tmp_pat
 
 def test_resume_without_any_checkpoint_fits_from_the_start(tmp_path):
     rows = plain_rows(30)
-    options = {"drop": ("key", "tags", "price"), "preset": "tiny", "baselines": False, "logger": "none", "epochs": 1}
+    options = QUICK | ONE_LABEL
     first = omnifuse.fit(rows, "kind", out=tmp_path / "a", **options)
     second = omnifuse.fit(rows, "kind", out=tmp_path / "b", **options, resume=True)
     assert first.predict_proba(rows).tolist() == second.predict_proba(rows).tolist()

@@ -124,7 +124,7 @@ def test_joint_without_blocks_is_attention_pooling_beside_the_mean():
                 means.append(torch.tensor(MEANS[name][row], dtype=torch.float64))
         tokens = torch.stack(own)
         normed = F.layer_norm(tokens, (2,), state["norm.weight"], state["norm.bias"])
-        keys = normed @ state["pool.keys.weight"].T + state["pool.keys.bias"]
+        keys = normed @ state["pool.keys.weight"].T
         values = normed @ state["pool.values.weight"].T + state["pool.values.bias"]
         shares = torch.softmax(keys @ state["pool.query"][0] / 2**0.5, dim=0)
         mean = torch.stack(means).mean(dim=0)

@@ -185,7 +185,7 @@ def test_attention_pool_is_that_of_torch():
     peer = nn.MultiheadAttention(DIM, HEADS, batch_first=True)
     with torch.no_grad():
         peer.in_proj_weight.copy_(torch.cat([torch.eye(DIM), pool.keys.weight, pool.values.weight]))
-        peer.in_proj_bias.copy_(torch.cat([torch.zeros(DIM), pool.keys.bias, pool.values.bias]))
+        peer.in_proj_bias.copy_(torch.cat([torch.zeros(2 * DIM), pool.values.bias]))
         peer.out_proj.weight.copy_(torch.eye(DIM))
         peer.out_proj.bias.zero_()
     tokens, mask = masked_tokens()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,16 @@ from omnifuse.api.options import FitOptions, Listener
 from omnifuse.api.partition import Partition
 from omnifuse.api.prepare import Prepared
 from omnifuse.api.scoring import bare_readout, crossfitted_scores
-from omnifuse.evaluation import BaselineData, fit_readout, simple_baselines
+from omnifuse.api.simple import Asked, simple_scores
+from omnifuse.evaluation import count_flops, fit_readout
+from omnifuse.presets import build_from_spec
 from omnifuse.readout import TargetReadout
+from omnifuse.training.batches import make_batch
 
 # Of the model's time: two parts for single-field networks, one for simple models, together at most a half
 SINGLES_SHARE, SIMPLE_SHARE = 0.35, 0.15
+# Single-field networks share the time by their operations a row to this power: heavy ones get more, light ones enough
+COST_POWER, LEAST_COST = 0.5, 1e5
 
 
 @dataclass
@@ -48,16 +52,36 @@ def train_singles(
     listen: Listener,
 ) -> dict[str, Network]:
     """A network of the same kind for each input alone."""
-    inputs = prepared.schema.inputs
-    budget = Budget(seconds, len(inputs) * len(partition.members))
-    networks = {}
-    for number, item in enumerate(inputs):
-        spec = replace(task.spec, encoders={k: v for k, v in task.spec.encoders.items() if k == item.name})
-        alone = replace(
-            task, name=f"{task.name}-only-{number}", spec=spec, schema=restrict(prepared.schema, (item.name,))
+    tasks = {
+        item.name: replace(
+            task,
+            name=f"{task.name}-only-{number}",
+            spec=replace(task.spec, encoders={k: v for k, v in task.spec.encoders.items() if k == item.name}),
+            schema=restrict(prepared.schema, (item.name,)),
         )
-        networks[item.name] = train_members(prepared, partition, alone, options=options, budget=budget, listen=listen)
-    return networks
+        for number, item in enumerate(prepared.schema.inputs)
+    }
+    costs = [_cost(prepared, partition, alone) for alone in tasks.values()]
+    budget = Budget(seconds, tuple(cost for cost in costs for _ in partition.members))
+    return {
+        name: train_members(prepared, partition, alone, options=options, budget=budget, listen=listen)
+        for name, alone in tasks.items()
+    }
+
+
+def _cost(prepared: Prepared, partition: Partition, task: Task) -> float:
+    """Share of the time that a single-field network gets: by its operations a row."""
+    import torch
+
+    model = build_from_spec(task.schema, prepared.preprocessors, task.spec).eval()
+    name = task.schema.inputs[0].name
+    rows = partition.members[0].train
+    rows = rows[prepared.packs[name].present[rows]][:8]
+    if not len(rows):
+        return float(LEAST_COST**COST_POWER)
+    batch = make_batch({name: prepared.packs[name]}, rows)
+    with torch.inference_mode():
+        return float(max(count_flops(lambda: model(batch)) / len(rows), LEAST_COST) ** COST_POWER)
 
 
 def single_scores(
@@ -87,6 +111,7 @@ def compare(
     partition: Partition,
     task: Task,
     *,
+    asked: Asked | None,
     options: FitOptions,
     seconds: float | None,
     listen: Listener,
@@ -97,6 +122,7 @@ def compare(
         prepared: The table.
         partition: The same rows as the model's.
         task: The model's task; single-field networks are built like it.
+        asked: Another table whose rows are scored, or None.
         options: Of the fit.
         seconds: The model's own time limit; at most half of it is used. None for no limit.
         listen: Hears of stages.
@@ -109,28 +135,12 @@ def compare(
         for name, network in networks.items():
             scores, readouts = single_scores(prepared, partition, name, network)
             found.networks[name] = (network, readouts)
-            for asked, values in scores.items():
-                found.singles.setdefault(asked, {})[name] = values
+            for target, values in scores.items():
+                found.singles.setdefault(target, {})[name] = values
     listen("stage", {"text": "fitting simple models"})
     limit = 60.0 if seconds is None else max(seconds * SIMPLE_SHARE, 5.0)
-    started = time.monotonic()
-    for target in prepared.schema.targets:
-        data = BaselineData(
-            prepared.table,
-            prepared.schema,
-            prepared.preprocessors,
-            prepared.packs,
-            target,
-            prepared.targets[target.name],
-        )
-        if partition.fold is not None:
-            splits = [(member.train, member.out) for member in partition.members]
-        else:
-            splits = [(partition.members[0].train, partition.report)]
-        left = limit - (time.monotonic() - started)
-        simple = simple_baselines(data, splits, partition.report, seed=task.seed, seconds=left)
-        found.simple[target.name] = simple.scores
-        found.notes += simple.notes
+    found.simple, notes = simple_scores(prepared, partition, asked, seed=task.seed, seconds=limit)
+    found.notes += notes
     return found
 
 

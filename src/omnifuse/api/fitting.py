@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from omnifuse.api.partition import Partition
     from omnifuse.api.prepare import Prepared
     from omnifuse.api.reporting import Scored
+    from omnifuse.api.simple import Asked
     from omnifuse.presets import Preset
 
 
@@ -138,10 +139,12 @@ class _Fit:
     def __init__(self, table: Table, valid: Table | None, options: FitOptions, listen: Listener) -> None:
         self.table, self.valid, self.options, self.listen = table, valid, options, listen
         self.started = time.monotonic()
+        self.asked: Asked | None = None
 
     def run(self) -> Model:
         """Prepare, train, score, compare, save, report."""
         prepared, preset = self._prepare()
+        self.asked = self._open_valid(prepared)
         partition = self._partition(prepared)
         seconds = None if self.options.epochs else 60.0 * (self.options.minutes or DEFAULT_MINUTES)
         share = None if seconds is None else seconds / self.options.seeds
@@ -188,6 +191,18 @@ class _Fit:
                 self.listen("note", {"text": f"{finding.severity}: {finding.text}"})
         return prepared, preset
 
+    def _open_valid(self, prepared: Prepared) -> Asked | None:
+        """Decode the table that is scored, so that a fault in it is told before the training."""
+        from omnifuse.api.decode import decode
+        from omnifuse.api.scoring import labels_of
+        from omnifuse.api.simple import Asked
+
+        if self.valid is None:
+            return None
+        truths = {target.name: labels_of(self.valid, target) for target in prepared.schema.targets}
+        confined = self.options.media_root is not None
+        return Asked(decode(self.valid, prepared.schema, prepared.preprocessors, confined=confined), truths)
+
     def _check_encoders(self, schema: Any, preset: Preset) -> None:
         """Refuse a wrong encoder name before any medium is decoded."""
         from omnifuse.encoders import encoder_entry
@@ -222,11 +237,19 @@ class _Fit:
 
         task = Task(f"seed{seed}", preset.model, preset.training, prepared.schema, self.options.out, seed)
         self.listen("stage", {"text": f"training {len(partition.members)} networks: {partition.words}"})
-        budget = Budget(seconds, len(partition.members))
+        budget = Budget(seconds, (1.0,) * len(partition.members))
         network = train_members(prepared, partition, task, options=self.options, budget=budget, listen=self.listen)
         spent = sum(item.seconds for item in network.results)
         comparison = (
-            compare(prepared, partition, task, options=self.options, seconds=seconds and spent, listen=self.listen)
+            compare(
+                prepared,
+                partition,
+                task,
+                asked=self.asked,
+                options=self.options,
+                seconds=seconds and spent,
+                listen=self.listen,
+            )
             if self.options.baselines
             else no_comparison()
         )
@@ -257,8 +280,8 @@ class _Fit:
             readouts=readouts,
             manifest={"spec": task.spec.to_json(), "num_members": len(network.members)},
         )
-        if self.valid is not None:
-            scored, results = self._score_valid(model, comparison, prepared)
+        if self.asked is not None:
+            scored, results = self._score_valid(model, comparison, prepared, self.asked)
         else:
             scored, results = self._score_report(
                 prepared, partition, network, comparison, (subsets, calibrate, bare, readouts)
@@ -300,21 +323,22 @@ class _Fit:
             )
         return Scored(prepared.table, rows, truths, complete, partition.words), results
 
-    def _score_valid(self, model: Model, comparison: Comparison, prepared: Prepared) -> tuple[Scored, dict[str, Any]]:
+    def _score_valid(
+        self, model: Model, comparison: Comparison, prepared: Prepared, asked: Asked
+    ) -> tuple[Scored, dict[str, Any]]:
         """Score the rows of the table that the user gave for it."""
         from omnifuse.api.comparison import as_models
         from omnifuse.api.reporting import Scored
-        from omnifuse.api.scoring import evaluate_model, labels_of
+        from omnifuse.api.scoring import evaluate_decoded
 
-        assert self.valid is not None
         singles = as_models(comparison, prepared)
-        evaluated = evaluate_model(
-            model, self.valid, confined=self.options.media_root is not None, seed=self.options.seed, singles=singles
+        evaluated = evaluate_decoded(
+            model, asked.decoded, asked.truths, seed=self.options.seed, singles=singles, simple=comparison.simple
         )
-        rows = np.arange(self.valid.num_rows)
-        truths = {target.name: labels_of(self.valid, target) for target in model.schema.targets}
-        words = f"the {len(rows)} rows of {self.valid.name}, by the average of all members"
-        return Scored(self.valid, rows, truths, evaluated["scores"], words), evaluated["targets"]
+        table = asked.decoded.table
+        words = f"the {table.num_rows} rows of {table.name}, by the average of all members"
+        rows = np.arange(table.num_rows)
+        return Scored(table, rows, asked.truths, evaluated["scores"], words), evaluated["targets"]
 
     def _save(self, trained: _Trained, prepared: Prepared, partition: Partition, preset: Preset) -> None:
         from omnifuse.api.comparison import as_models, singles_folder

@@ -23,7 +23,7 @@ from omnifuse.training.batches import BatchSource, make_batch
 from omnifuse.training.checkpoint import CheckpointFolder
 from omnifuse.training.loggers import make_logger
 from omnifuse.training.loop import Trainer, TrainingResult
-from omnifuse.training.precision import choose_batch_size
+from omnifuse.training.precision import choose_batch_size, choose_precision
 from omnifuse.training.predict import Subset, run_subsets
 
 # Encoders measure their statistics on at most so many training rows
@@ -34,10 +34,10 @@ KERNEL_ROWS = 2000
 
 @dataclass
 class Budget:
-    """A time limit shared by several networks: each gets an equal share of what is left."""
+    """A time limit shared by several networks in order: each gets its weight's share of what is left."""
 
     seconds: float | None
-    networks: int
+    weights: tuple[float, ...]
     started: float = field(default_factory=time.monotonic)
     done: int = 0
 
@@ -46,11 +46,13 @@ class Budget:
         if self.seconds is None:
             return None
         left = self.seconds - (time.monotonic() - self.started)
-        return max(left, 1.0) / max(self.networks - self.done, 1)
+        ahead = self.weights[self.done :]
+        return max(left, 1.0) * (ahead[0] / sum(ahead) if ahead else 1.0)
 
     def eta(self, fraction: float) -> float:
         """Seconds until all networks are trained, from the time that the finished share took."""
-        done = (self.done + fraction) / self.networks
+        current = self.weights[self.done] if self.done < len(self.weights) else 0.0
+        done = (sum(self.weights[: self.done]) + fraction * current) / sum(self.weights)
         elapsed = time.monotonic() - self.started
         left = elapsed * (1 - done) / max(done, 1e-3)
         return left if self.seconds is None else min(left, max(self.seconds - elapsed, 0.0))
@@ -115,6 +117,8 @@ def train_members(
         budget.done += 1
         members.append(model)
         results.append(result)
+        # The first network's precision is that of all
+        task = replace(task, training=replace(task.training, precision=result.precision))
     return Network(task.spec, task.schema, tuple(members), tuple(results))
 
 
@@ -220,6 +224,8 @@ def _train_member(
         seed,
         change,
     )
+    some = make_batch(packs, measured[: source.batch_size], targets=source.targets)
+    precision = choose_precision(task.training.precision, model, some, by_time=options.epochs is None)
     logger = make_logger(options.logger, task.folder / "logs" / f"{task.name}-{number}")
     trainer = Trainer(
         model,
@@ -230,6 +236,7 @@ def _train_member(
         logger=logger,
         report=report,
         judge=_judge(prepared, task.schema, rows.stop, rows.train),
+        precision=precision,
     )
     try:
         result = trainer.run(seconds=budget.share(), epochs=options.epochs, resume=options.resume)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from omnifuse.data.media import MediaDoor
-from omnifuse.data.pack import BadCell, Pack, build_packs
+from omnifuse.api.decode import Decoded, decode
 from omnifuse.data.tables import Table, open_table
 from omnifuse.errors import InputError, did_you_mean
 from omnifuse.readout.predictions import make_predictions
@@ -22,16 +20,6 @@ if TYPE_CHECKING:
     from omnifuse.readout.raw import RawOutputs
 
 CHUNK_ROWS = 512
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """Rows of a table after decoding: packs by input, unreadable cells, and warnings of the whole table."""
-
-    table: Table
-    packs: dict[str, Pack]
-    bad: list[BadCell]
-    notes: tuple[str, ...]
 
 
 class Model:
@@ -76,18 +64,6 @@ class Model:
         """What was measured when the model was fitted (targets, fusion verdict, cost)."""
         return dict(self.manifest.get("metrics", {}))
 
-    def _check_columns(self, table: Table) -> tuple[str, ...]:
-        """Refuse a table without any known column; name the absent ones otherwise."""
-        wanted = [item.name for item in self.schema.fields]
-        absent = [name for name in wanted if name not in table.columns]
-        if len(absent) == len(wanted):
-            raise InputError(
-                f"the table has none of the model's fields ({', '.join(wanted)})",
-                where=f"its columns are {', '.join(table.columns) or 'none'}",
-                fix=did_you_mean(wanted[0], table.columns),
-            )
-        return tuple(f"column '{name}' is absent: treated as missing" for name in absent)
-
     def decode(self, table: Table, *, confined: bool = False) -> Decoded:
         """Decode the rows of a table with the model's own preprocessing.
 
@@ -95,10 +71,7 @@ class Model:
             table: Rows to read; absent columns count as missing, others are ignored.
             confined: Refuse media outside the table's folder (`--media-root`, served requests).
         """
-        notes = self._check_columns(table)
-        door = MediaDoor(root=table.root, confined=confined)
-        packs, bad = build_packs(table, self.schema, self.preprocessors, door=door)
-        return Decoded(table, packs, bad, notes)
+        return decode(table, self.schema, self.preprocessors, confined=confined)
 
     @property
     def members(self) -> list[MultimodalModel]:
@@ -112,7 +85,10 @@ class Model:
 
         rows = np.arange(decoded.table.num_rows)
         subset = self.fields
-        return run_subsets(self.members, decoded.packs, rows, [subset], batch_size=128, vectors=vectors)[subset]
+        present = np.stack([decoded.packs[name].present for name in subset], axis=1)
+        heads = frozenset[str]().union(*(readout.heads(present) for readout in self.readouts.values()))
+        raws = run_subsets(self.members, decoded.packs, rows, [subset], batch_size=128, vectors=vectors, heads=heads)
+        return raws[subset]
 
     def stream(self, source: Any, *, proba: bool = False, media_root: Path | None = None) -> Iterator[list[Prediction]]:
         """Predict a table of any size in chunks, in the table's order, with bounded memory.
@@ -136,6 +112,9 @@ class Model:
         warnings: list[list[str]] = [list(decoded.notes) for _ in range(chunk.num_rows)]
         for cell in decoded.bad:
             warnings[cell.row].append(f"{cell.field}: {cell.reason}")
+        for pack in decoded.packs.values():
+            for remark in pack.remarks:
+                warnings[remark.row].append(f"{remark.field}: {remark.text}")
         ids = [name for name in self.schema.ids if name in chunk.columns]
         columns = {name: chunk.cells(name) for name in ids}
         row_ids: list[str | int] = [

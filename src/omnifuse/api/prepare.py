@@ -13,12 +13,13 @@ from omnifuse.api.options import FitOptions, Listener
 from omnifuse.data.findings import find
 from omnifuse.data.infer import infer_schema
 from omnifuse.data.media import MediaDoor
-from omnifuse.data.pack import BadCell, Pack, build_packs
+from omnifuse.data.pack import BadCell, Pack, build_packs, media_findings
 from omnifuse.data.preprocessors import fit_preprocessors
 from omnifuse.data.tables import Table
 from omnifuse.data.targets import encode_target
 from omnifuse.errors import InputError
-from omnifuse.schema import Finding, Schema, TaskKind
+from omnifuse.evaluation import known_rows
+from omnifuse.schema import Finding, Schema
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,6 @@ class Prepared:
     groups: np.ndarray | None
     times: np.ndarray | None
     notes: list[str]
-
-
-def known_rows(encoded: np.ndarray, kind: TaskKind) -> np.ndarray:
-    """(R,) bool: rows whose target cell is known."""
-    if kind is TaskKind.CLASSIFICATION:
-        return np.asarray(encoded >= 0)
-    return np.asarray(~np.isnan(encoded).reshape(len(encoded), -1).any(axis=1))
 
 
 def any_present(packs: dict[str, Pack], num_rows: int) -> np.ndarray:
@@ -111,7 +105,7 @@ def learnable_rows(
     readable = any_present(packs, num_rows)
     labelled = np.zeros(num_rows, bool)
     for target in schema.targets:
-        labelled |= known_rows(targets[target.name], target.kind)
+        labelled |= known_rows(target.kind, targets[target.name])
     notes = []
     if not readable.all():
         notes.append(f"{int((~readable).sum())} rows have no readable field and are not learnt from.")
@@ -161,6 +155,7 @@ def prepare(
     everything = np.arange(table.num_rows)
     preprocessors = fit_preprocessors(table, schema, rows=everything, options=input_options, door=door)
     packs, bad = build_packs(table, schema, preprocessors, door=door, cache_dir=cache)
+    findings = [*findings, *media_findings(packs)]
     notes = _check_bad_cells(bad, table, schema, options)
     targets = {item.name: encode_target(table.cells(item.name), item) for item in schema.targets}
     rows, left_out = learnable_rows(packs, targets, schema)

@@ -29,6 +29,7 @@ from omnifuse.training.batches import make_batch
 from omnifuse.training.predict import Subset, run_subsets
 
 if TYPE_CHECKING:
+    from omnifuse.api.decode import Decoded
     from omnifuse.api.model import Model
     from omnifuse.data.pack import Pack
     from omnifuse.data.tables import Table
@@ -187,10 +188,32 @@ def evaluate_model(
     from omnifuse.api.store import load_singles
 
     truths = {target.name: labels_of(table, target) for target in model.schema.targets}
-    decoded = model.decode(table, confined=confined)
+    singles = load_singles(model) if singles is None else singles
+    return evaluate_decoded(model, model.decode(table, confined=confined), truths, seed=seed, singles=singles)
+
+
+def evaluate_decoded(
+    model: Model,
+    decoded: Decoded,
+    truths: Mapping[str, np.ndarray],
+    *,
+    seed: int,
+    singles: Mapping[str, Model],
+    simple: Mapping[str, Mapping[str, np.ndarray]] | None = None,
+) -> dict[str, Any]:
+    """As `evaluate_model` for rows that are decoded already.
+
+    Args:
+        model: The model.
+        decoded: The rows.
+        truths: Target to their labels.
+        seed: Of the bootstrap.
+        singles: Input to the network of that input alone.
+        simple: Target to name to the rows' scores by a simple model.
+    """
+    table = decoded.table
     rows = np.arange(table.num_rows)
     raws = run_subsets(model.members, decoded.packs, rows, calibration_subsets(model.fields))
-    singles = load_singles(model) if singles is None else singles
     targets, complete = {}, {}
     for target in model.schema.targets:
         readout, truth = model.readouts[target.name], truths[target.name]
@@ -208,13 +231,16 @@ def evaluate_model(
             scores,
             raws,
             singles=alone,
-            simple={"majority": prior_scores(readout, len(rows))},
+            simple={"majority": prior_scores(readout, len(rows)), **(simple or {}).get(target.name, {})},
             seed=seed,
         )
         foreign = unknown_classes(table.cells(target.name), target)
         if foreign:
             targets[target.name]["unknown"] = foreign
-    warnings = sorted({f"{cell.field}: {cell.reason}" for cell in decoded.bad})
+    remarks = [remark for pack in decoded.packs.values() for remark in pack.remarks]
+    warnings = sorted(
+        {f"{cell.field}: {cell.reason}" for cell in decoded.bad} | {f"{item.field}: {item.text}" for item in remarks}
+    )
     return {
         "rows": table.num_rows,
         "targets": targets,

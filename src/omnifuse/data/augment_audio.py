@@ -65,15 +65,16 @@ class AudioAugment:
         result = log_mel.copy()
         count = len(lengths)
         width = min(self.num_mels, log_mel.shape[1])
-        ends = np.cumsum(lengths)
         shifts = np.rint(rng.uniform(-self.shift, self.shift, count) * lengths).astype(int)
         bands = rng.integers(-self.band_shift, self.band_shift + 1, count)
         gains = rng.uniform(-self.gain, self.gain, count) * np.log(10) / 10
         noisy = rng.random(count) < self.noise
         noise = _Noise.drawn(self.noise_db, width, count, rng)
         masks = rng.random((count, self.time_masks + self.band_masks, 2))
-        for index in range(count):
-            frames = result[ends[index] - lengths[index] : ends[index]]
+        end = 0
+        for index, length in enumerate(lengths.tolist()):
+            frames = result[end : end + length]
+            end += length
             mel = frames[:, :width]
             _shift_time(frames, int(shifts[index]), width)
             _shift_bands(mel, int(bands[index]))
@@ -90,7 +91,7 @@ class AudioAugment:
             return
         # A product with ones sums three times as quickly as a mean along the first axis
         means = np.full(len(frames), 1 / len(frames), np.float32) @ frames
-        level = means[: mel.shape[1]].mean()
+        level = _mean(means[: mel.shape[1]])
         for number, (size, place) in enumerate(drawn.tolist()):
             if number < self.time_masks:
                 length = int(size * (self.time_mask * len(frames) + 1))
@@ -122,10 +123,15 @@ class _Noise:
         """log(exp(x) + noise), in place."""
         np.minimum(mel, _HIGHEST_LOG, out=mel)
         powers = np.exp(mel)
-        scale = self.colours[index] * (np.ones(len(mel), np.float32) @ powers).mean() / len(mel)
+        scale = self.colours[index] * _mean(np.ones(len(mel), np.float32) @ powers) / len(mel)
         order = (self.starts[index] + np.arange(len(mel))) % _NOISE_FRAMES
         powers += self.stock[order] * scale
         np.log(np.maximum(powers, np.float32(FLOOR), out=powers), out=mel)
+
+
+def _mean(values: np.ndarray) -> np.float32:
+    """Mean of float32 (N,); numpy's own takes three times as long on so few."""
+    return np.float32(np.add.reduce(values) / np.float32(len(values)))
 
 
 def _shift_time(frames: np.ndarray, shift: int, width: int) -> None:

@@ -152,7 +152,7 @@ class ImageAugment:
         for index in picked:
             top, left = tops[index], lefts[index]
             colour = pixels[index, ::step, ::step].reshape(-1, 3).mean(axis=0) + 0.5
-            pixels[index, top : top + rows[index], left : left + columns[index]] = colour
+            pixels[index, top : top + rows[index], left : left + columns[index]] = colour.astype(np.uint8)
 
 
 def _posterized(pixels: np.ndarray, amounts: np.ndarray) -> np.ndarray:

@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from omnifuse.data.decoded import DecodedMedium
+
 # Raised whenever decoding gives other arrays for the same bytes: older entries are then never met again
-_VERSION = 1
+_VERSION = 2
 
 
 class MediaCache:
@@ -39,25 +41,30 @@ class MediaCache:
             known = self._homes[id(preprocessor)] = (preprocessor, home)
         return known[1] / f"{key}.npy"
 
-    def get(self, key: str, preprocessor: Any) -> dict[str, np.ndarray] | None:
-        """The arrays of a medium, None where they are not known."""
+    def get(self, key: str, preprocessor: Any) -> DecodedMedium | None:
+        """The arrays of a medium with their remarks, None where they are not known."""
         try:
             with self._path(key, preprocessor).open("rb") as handle:
                 name, checksum = handle.readline(64).decode("ascii").split()
                 data = handle.read()
             if zlib.crc32(data) != int(checksum):
                 return None
-            return {name: np.load(io.BytesIO(data), allow_pickle=False)}
-        except (OSError, ValueError, EOFError):
+            content = io.BytesIO(data)
+            array = np.load(content, allow_pickle=False)
+            return DecodedMedium({name: array}, json.loads(content.read() or b"[]"))
+        except (OSError, ValueError, TypeError, EOFError):
             return None
 
     def put(self, key: str, preprocessor: Any, arrays: dict[str, np.ndarray]) -> None:
-        """Keep the arrays of a medium; a full or read-only disk is no reason to stop."""
+        """Keep the arrays of a medium with their remarks; a full or read-only disk is no reason to stop."""
         if len(arrays) != 1:
             return
         ((name, array),) = arrays.items()
         buffer = io.BytesIO()
         np.save(buffer, array, allow_pickle=False)
+        remarks = getattr(arrays, "remarks", ())
+        if remarks:
+            buffer.write(json.dumps(remarks).encode())
         data = buffer.getvalue()
         temporary: Path | None = None
         try:

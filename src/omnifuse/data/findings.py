@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from omnifuse.data.date import DatePreprocessor
+from omnifuse.data.decoded import REPAIRED
 from omnifuse.data.duplicates import (
     LABELLED,
     Sheet,
@@ -19,6 +20,7 @@ from omnifuse.data.duplicates import (
     spread,
 )
 from omnifuse.data.leaks import find_leak_columns
+from omnifuse.data.media import MediaDoor
 from omnifuse.data.numbers import parse_numbers
 from omnifuse.data.personal import personal_findings
 from omnifuse.errors import InputError, MediaError
@@ -143,21 +145,39 @@ def _looks_like_id(item: Field, cells: list[Any]) -> bool:
 def _broken_findings(sheet: Sheet, item: Field, known: list[int]) -> list[Finding]:
     if item.modality not in (Modality.IMAGE, Modality.AUDIO):
         return []
-    cells, broken, reason = sheet.cells(item.name), [], ""
+    cells = sheet.cells(item.name)
+    broken: dict[int, str] = {}
+    repaired: dict[int, str] = {}
     tried = [known[place] for place in spread(len(known), _MOST_MEDIA).tolist()]
     for place in tried:
         try:
-            if item.modality is Modality.IMAGE:
-                sheet.door.image(cells[place])
-            else:
-                sheet.door.audio(cells[place], _RATE_HZ)
+            remark = _tried(sheet.door, item, cells[place])
         except MediaError as error:
-            broken.append(place)
-            reason = reason or str(error)
-    if not broken:
-        return []
-    text = f"{len(broken)} of {len(tried)} files tried in '{item.name}' cannot be read, the first because: {reason}"
-    return [Finding("broken_media", item.name, text, "warning", sheet.shown(broken))]
+            broken[place] = str(error)
+            continue
+        if remark:
+            repaired[place] = remark
+    found = []
+    for kind, places, words in (
+        ("broken_media", broken, "cannot be read, the first because"),
+        (REPAIRED, repaired, "hold samples that are no numbers, the first"),
+    ):
+        if places:
+            text = f"{len(places)} of {len(tried)} files tried in '{item.name}' {words}: {next(iter(places.values()))}"
+            found.append(Finding(kind, item.name, text, "warning", sheet.shown(places)))
+    return found
+
+
+def _tried(door: Any, item: Field, cell: Any) -> str:
+    """Decode a medium; a sentence on what had to be repaired, "" where nothing had or the door does not tell."""
+    remarks: list[str] = []
+    if item.modality is Modality.IMAGE:
+        door.image(cell)
+    elif isinstance(door, MediaDoor):
+        door.audio(cell, _RATE_HZ, remarks=remarks)
+    else:
+        door.audio(cell, _RATE_HZ)
+    return "; ".join(remarks)
 
 
 def _target_findings(table: Any, target: Target) -> list[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from omnifuse.errors import MediaError
 
 _BLOCK = 1 << 20
 _START = 32
+# Larger files are read piece by piece for their key, and again to decode what is used of them
+_LOADED_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,19 @@ class MediaLimits:
     max_pixels: int = 64 * 2**20
     max_audio_s: float = 600.0
     max_audio_bytes: int = 256 * 2**20
+
+
+@dataclass(frozen=True)
+class LoadedFile:
+    """The content of a file, read once, with the name that stands in the table, for error messages."""
+
+    name: str | Path
+    data: bytes = field(repr=False)
+
+    @property
+    def where(self) -> str:
+        """For error messages."""
+        return f"Read from '{shown_name(self.name)}'"
 
 
 @dataclass(frozen=True)
@@ -77,18 +92,21 @@ class MediaDoor:
         if isinstance(cell, Image.Image):
             return picture_pixels(cell, max_pixels=max_pixels)
         if isinstance(cell, str | Path):
-            data = read_medium(cell, **self._opening)
-            where = f"Read from '{shown_name(cell)}'"
-            return decode_image(data, max_pixels=max_pixels, min_side=min_side, where=where)
+            cell = LoadedFile(cell, read_medium(cell, **self._opening))
+        if isinstance(cell, LoadedFile):
+            return decode_image(cell.data, max_pixels=max_pixels, min_side=min_side, where=cell.where)
         return decode_image(self._content(cell, "picture"), max_pixels=max_pixels, min_side=min_side)
 
-    def audio(self, cell: Any, rate_hz: int, *, max_s: float | None = None) -> np.ndarray:
+    def audio(
+        self, cell: Any, rate_hz: int, *, max_s: float | None = None, remarks: list[str] | None = None
+    ) -> np.ndarray:
         """Decode a sound.
 
         Args:
             cell: Path, bytes, array (S,) or (S, channels) at `rate_hz`, or a tuple of such an array and its rate.
             rate_hz: Rate of the result.
             max_s: Decode no more than this many seconds; at most `limits.max_audio_s`, where every sound is cut.
+            remarks: Gets a sentence where samples were not finite and became 0.
 
         Returns:
             float32 (S,), the mean of the channels, finite, at least one sample.
@@ -100,8 +118,17 @@ class MediaDoor:
         longest = limits.max_audio_s if max_s is None else min(max_s, limits.max_audio_s)
         samples, rate = _array_of(cell)
         if samples is not None:
-            return array_sound(samples, rate or rate_hz, rate_hz=rate_hz, max_s=longest)
-        budget: dict[str, Any] = {"rate_hz": rate_hz, "max_s": longest, "max_bytes": limits.max_audio_bytes}
+            sound, remark = array_sound(samples, rate or rate_hz, rate_hz=rate_hz, max_s=longest)
+        else:
+            budget: dict[str, Any] = {"rate_hz": rate_hz, "max_s": longest, "max_bytes": limits.max_audio_bytes}
+            sound, remark = self._decoded_audio(cell, budget)
+        if remark and remarks is not None:
+            remarks.append(remark)
+        return sound
+
+    def _decoded_audio(self, cell: Any, budget: dict[str, Any]) -> tuple[np.ndarray, str]:
+        if isinstance(cell, LoadedFile):
+            return decode_audio(cell.data, cell.data[:_START], **budget, where=cell.where)
         if not isinstance(cell, str | Path):
             data = self._content(cell, "sound")
             return decode_audio(data, bytes(data[:_START]), **budget)
@@ -131,6 +158,29 @@ class MediaDoor:
         finally:
             os.close(handle)
 
+    def size(self, cell: Any) -> int:
+        """Bytes that a path or bytes cell holds before decoding; 0 for other cells and what cannot be opened."""
+        if isinstance(cell, bytes | bytearray):
+            return len(cell)
+        if not isinstance(cell, str | Path):
+            return 0
+        try:
+            return os.stat(os.path.join(self.root, cell) if self.root is not None else cell).st_size
+        except (OSError, ValueError):
+            return 0
+
+    def loaded(self, cell: Any) -> Any:
+        """A file's content where the cell is a path, so that key and decoding read it once; other cells as they are.
+
+        Files of more than 64 MB stay paths.
+
+        Raises:
+            MediaError: The file is refused.
+        """
+        if not isinstance(cell, str | Path) or self.size(cell) > _LOADED_BYTES:
+            return cell
+        return LoadedFile(cell, read_medium(cell, **self._opening))
+
     def content_key(self, cell: Any) -> str:
         """SHA-256 of a medium's content in hexadecimal digits: a file and its bytes have the same key.
 
@@ -142,6 +192,8 @@ class MediaDoor:
         samples, rate = _array_of(cell)
         if samples is not None:
             return _array_key(samples, rate)
+        if isinstance(cell, LoadedFile):
+            return hashlib.sha256(cell.data).hexdigest()
         if not isinstance(cell, str | Path):
             return hashlib.sha256(self._content(cell, "medium")).hexdigest()
         handle, size = open_medium(cell, **self._opening)

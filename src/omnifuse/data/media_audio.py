@@ -85,7 +85,7 @@ def sound_rate(source: int | bytes | bytearray, start: bytes, *, where: str = ""
 
 def decode_audio(
     source: int | bytes | bytearray, start: bytes, *, rate_hz: int, max_s: float, max_bytes: int, where: str = ""
-) -> np.ndarray:
+) -> tuple[np.ndarray, str]:
     """Decode a sound.
 
     Args:
@@ -97,7 +97,8 @@ def decode_audio(
         where: For error messages.
 
     Returns:
-        float32 (S,), finite: the mean of the channels; samples that are not finite become 0.
+        float32 (S,), finite: the mean of the channels; samples that are not finite become 0. And a sentence on how
+        many these were, "" where none was.
 
     Raises:
         MediaError: Not a sound of a known format, damaged, too large, or without samples.
@@ -106,7 +107,7 @@ def decode_audio(
         return _resampled(_blocks(file, max_s, max_bytes, where), int(file.samplerate), rate_hz, where)
 
 
-def array_sound(samples: np.ndarray, rate: int, *, rate_hz: int, max_s: float) -> np.ndarray:
+def array_sound(samples: np.ndarray, rate: int, *, rate_hz: int, max_s: float) -> tuple[np.ndarray, str]:
     """An array of samples as `decode_audio` returns it.
 
     Args:
@@ -145,7 +146,7 @@ def _floats(samples: np.ndarray) -> np.ndarray:
     return ((samples.astype(np.float64) - middle) / (limits.max + 1 - middle)).astype(np.float32)
 
 
-def _blocks(file: Any, max_s: float, max_bytes: int, where: str) -> Iterator[tuple[np.ndarray, bool]]:
+def _blocks(file: Any, max_s: float, max_bytes: int, where: str) -> Iterator[tuple[np.ndarray, bool, int]]:
     """Mono blocks until the sound, the time or the budget ends."""
     frame_bytes = 4 * file.channels
     left = int(np.ceil(max_s * file.samplerate))
@@ -172,15 +173,17 @@ def _blocks(file: Any, max_s: float, max_bytes: int, where: str) -> Iterator[tup
         yield _mono(block)
 
 
-def _mono(block: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Mean of the channels, finite, in an array of its own, and whether any sample was finite."""
+def _mono(block: np.ndarray) -> tuple[np.ndarray, bool, int]:
+    """Mean of the channels, finite, in an array of its own; whether any sample was finite, and how many were not."""
     with np.errstate(all="ignore"):
         mono = _mean(block)
         # One sum of squares tells whether all is finite; only then is a second pass needed
         if np.isfinite(np.dot(mono, mono)):
-            return mono, True
+            return mono, True, 0
         known = np.isfinite(block)
-        return _mean(np.where(known, block, np.float32(0.0)).clip(-_LOUDEST, _LOUDEST)), bool(known.any())
+        mono = _mean(np.where(known, block, np.float32(0.0)).clip(-_LOUDEST, _LOUDEST))
+    num_bad = len(known) - int(np.count_nonzero(known.reshape(len(known), -1).all(axis=1)))
+    return mono, bool(known.any()), num_bad
 
 
 def _mean(block: np.ndarray) -> np.ndarray:
@@ -190,14 +193,17 @@ def _mean(block: np.ndarray) -> np.ndarray:
     return block[:, 0].copy() if channels == 1 else np.dot(block, np.full(channels, 1.0 / channels, np.float32))
 
 
-def _resampled(blocks: Iterator[tuple[np.ndarray, bool]], rate: int, rate_hz: int, where: str) -> np.ndarray:
-    """All blocks at the wanted rate."""
+def _resampled(
+    blocks: Iterator[tuple[np.ndarray, bool, int]], rate: int, rate_hz: int, where: str
+) -> tuple[np.ndarray, str]:
+    """All blocks at the wanted rate, and a sentence on samples that were not finite."""
     stream = None if rate == rate_hz else soxr.ResampleStream(rate, rate_hz, 1, dtype="float32")
     parts: list[np.ndarray] = []
-    any_known, count = False, 0
-    for mono, known in blocks:
+    any_known, count, num_bad = False, 0, 0
+    for mono, known, bad in blocks:
         any_known |= known
         count += len(mono)
+        num_bad += bad
         parts.append(mono if stream is None else stream.resample_chunk(mono))
     if not count:
         raise MediaError("The sound has no samples", where=where, fix="Record it again")
@@ -205,4 +211,5 @@ def _resampled(blocks: Iterator[tuple[np.ndarray, bool]], rate: int, rate_hz: in
         raise MediaError("Not one sample of the sound is a finite number", where=where, fix="Record it again")
     if stream is not None:
         parts.append(stream.resample_chunk(np.empty(0, np.float32), last=True))
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    remark = f"{num_bad} of {count} samples are not finite numbers and count as 0" if num_bad else ""
+    return (parts[0] if len(parts) == 1 else np.concatenate(parts)), remark

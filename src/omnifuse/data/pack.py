@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,21 @@ from typing import Any
 import numpy as np
 
 from omnifuse.data.cache import MediaCache
+from omnifuse.data.decoded import CUT, REPAIRED, DecodedMedium
 from omnifuse.data.media import MediaDoor
 from omnifuse.data.table import TablePreprocessor
 from omnifuse.data.tables import Table
-from omnifuse.data.workers import WorkerPool, decode_cell
-from omnifuse.errors import InputError, MediaError
-from omnifuse.schema import Input, Modality, Schema
+from omnifuse.data.workers import WorkerPool, decode_once
+from omnifuse.errors import InputError
+from omnifuse.schema import Finding, Input, Modality, Schema
 
-# Fewer media than this are decoded at once in this process: starting workers takes longer
-MIN_CELLS_FOR_WORKERS = 64
+# Less than this is decoded at once in this process: starting workers takes 0.25 s, handing a medium over and back takes
+# about as long as decoding a tiny one, and two cores gain only half of the rest. 16,000 are about 0.4 s of decoding.
+# A medium counts as (fixed part + bytes / bytes that count as one): as measured for PNG, and for sounds, whose decoding
+# goes by their length, between WAV and MP3.
+MIN_CELLS_FOR_WORKERS = 16_000
+_WORTH = {Modality.IMAGE: (1.0, 1536), Modality.AUDIO: (20.0, 1024)}
+_ROWS_NAMED = 20
 _NO_VALUE = frozenset(("na", "n/a", "nan", "null", "none", "nat", "nil", "-", "?", "<na>", "missing", "unknown"))
 
 
@@ -33,6 +39,16 @@ class PackedRows:
 
 
 @dataclass(frozen=True)
+class Remark:
+    """What was left out or changed of a medium that was read (`kind` is that of its finding)."""
+
+    row: int
+    field: str
+    kind: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Pack:
     """One input of all rows.
 
@@ -40,11 +56,13 @@ class Pack:
         arrays: Array name to the rows' arrays, concatenated along their leading length axis.
         offsets: (R + 1,) int64; row r owns arrays[offsets[r]:offsets[r + 1]], nothing where it is absent.
         present: (R,) bool.
+        remarks: Media that were cut or repaired, in the order of the rows.
     """
 
     arrays: dict[str, np.ndarray]
     offsets: np.ndarray
     present: np.ndarray
+    remarks: tuple[Remark, ...] = ()
 
     @property
     def lengths(self) -> np.ndarray:
@@ -72,6 +90,16 @@ class Pack:
         return {name: array[start:stop] for name, array in self.arrays.items()}
 
 
+def stack_packs(first: Pack, rows: np.ndarray, second: Pack) -> Pack:
+    """Some rows of one pack, then all of another of the same input; without remarks."""
+    taken = first.take(rows)
+    lengths = np.zeros(len(rows), np.int64)
+    lengths[taken.present] = taken.lengths
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate([lengths, second.lengths]))]).astype(np.int64)
+    arrays = {name: np.concatenate([array, second.arrays[name]]) for name, array in taken.values.items()}
+    return Pack(arrays, offsets, np.concatenate([taken.present, second.present]))
+
+
 @dataclass(frozen=True)
 class BadCell:
     """A cell that could not be read and counts as missing."""
@@ -83,6 +111,11 @@ class BadCell:
 
 def _is_value(cell: Any) -> bool:
     return cell is not None and not (isinstance(cell, str) and cell.strip().lower() in _NO_VALUE)
+
+
+def _cells(table: Table, column: str) -> list[Any]:
+    """Cells of a column; all missing where the table has no such column."""
+    return table.cells(column) if column in table.columns else [None] * table.num_rows
 
 
 def empty_arrays(preprocessor: Any) -> dict[str, np.ndarray]:
@@ -99,23 +132,29 @@ def empty_arrays(preprocessor: Any) -> dict[str, np.ndarray]:
     return dict(preprocessor.rows({preprocessor.columns[0]: []} if preprocessor.columns else {}))
 
 
-def _join(parts: list[dict[str, np.ndarray] | None], preprocessor: Any) -> Pack:
-    """Concatenate the rows' arrays; None = absent."""
+def _join(parts: list[dict[str, np.ndarray] | None], preprocessor: Any, remarks: Iterable[Remark] = ()) -> Pack:
+    """Concatenate the rows' arrays; None = absent. `parts` is emptied on the way: all is in memory once, not twice."""
     present = np.array([part is not None for part in parts], bool)
     lengths = np.array([0 if part is None else len(next(iter(part.values()))) for part in parts], np.int64)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    found = [part for part in parts if part is not None]
-    names = found[0] if found else empty_arrays(preprocessor)
-    arrays = {name: np.concatenate([part[name] for part in found]) for name in names} if found else dict(names)
-    return Pack(arrays, offsets, present)
+    first = next((part for part in parts if part is not None), None)
+    if first is None:
+        return Pack(empty_arrays(preprocessor), offsets, present)
+    total = int(offsets[-1])
+    arrays = {name: np.empty((total, *array.shape[1:]), array.dtype) for name, array in first.items()}
+    for row, part in enumerate(parts):
+        for name, array in (part or {}).items():
+            arrays[name][offsets[row] : offsets[row + 1]] = array
+        parts[row] = None
+    return Pack(arrays, offsets, present, tuple(remarks))
 
 
 def _table_pack(table: Table, item: Input, preprocessor: TablePreprocessor) -> tuple[Pack, list[BadCell]]:
     columns: dict[str, list[Any]] = {}
+    numeric = {column.name for column in preprocessor.numbers}
     for name in item.columns:
-        cells = table.cells(name) if name in table.columns else [None] * table.num_rows
-        numeric = any(column.name == name for column in preprocessor.numbers)
-        columns[name] = [cell if _is_value(cell) else None for cell in cells] if numeric else cells
+        cells = _cells(table, name)
+        columns[name] = [cell if _is_value(cell) else None for cell in cells] if name in numeric else cells
     arrays = preprocessor.rows(columns)
     bad = []
     for index, column in enumerate(preprocessor.numbers):
@@ -141,44 +180,71 @@ def _plain_pack(cells: list[Any], name: str, preprocessor: Any, *, words: bool) 
     return _join(parts, preprocessor), bad
 
 
+def _is_worth_workers(cells: list[Any], modality: Modality, door: MediaDoor, count: int) -> bool:
+    """Whether `count` processes gain more than starting them takes; what is decoded already stays in this one."""
+    fixed, bytes_of_one = _WORTH[modality]
+    # N processes save (N - 1) / N of the time
+    enough = MIN_CELLS_FOR_WORKERS * max(count, 2) / (max(count, 2) - 1)
+    work = 0.0
+    for cell in cells:
+        if isinstance(cell, str | Path | bytes | bytearray):
+            # One medium alone is decoded no sooner by another process
+            work += min(fixed + door.size(cell) / bytes_of_one, enough / 2)
+        if work >= enough:
+            return True
+    return False
+
+
 def _media_pack(
     cells: list[Any],
     name: str,
     preprocessor: Any,
     *,
     door: MediaDoor,
-    pool: WorkerPool | None,
-    cache: MediaCache | None,
+    num_workers: int | None,
+    cache_dir: Path | None,
 ) -> tuple[Pack, list[BadCell]]:
-    """Media: from the cache where their content is known, else decoded, by workers where there are many."""
+    """Media: from the cache where their content is known, else decoded, by workers where there is much to do."""
     parts: list[dict[str, np.ndarray] | None] = [None] * len(cells)
     bad: list[BadCell] = []
-    keys: dict[int, str] = {}
-    todo: list[int] = []
-    for row, cell in enumerate(cells):
-        if not _is_value(cell):
-            continue
-        try:
-            keys[row] = door.content_key(cell) if cache is not None else ""
-        except MediaError as error:
-            bad.append(BadCell(row, name, str(error)))
-            continue
-        known = cache.get(keys[row], preprocessor) if cache is not None else None
-        parts[row] = known
-        if known is None:
-            todo.append(row)
-    if pool is not None and len(todo) >= MIN_CELLS_FOR_WORKERS:
-        answers = pool.decode([cells[row] for row in todo], preprocessor, door)
+    remarks: list[Remark] = []
+    rows = [row for row, cell in enumerate(cells) if _is_value(cell)]
+    media = [cells[row] for row in rows]
+    answers: Iterator[DecodedMedium | str]
+    count = _num_cores() if num_workers is None else num_workers
+    if count and _is_worth_workers(media, Modality(preprocessor.kind), door, count):
+        with WorkerPool(count, cache_dir=cache_dir) as pool:
+            answers = pool.decode(media, preprocessor, door)
     else:
-        answers = (decode_cell(cells[row], preprocessor, door) for row in todo)
-    for row, answer in zip(todo, answers, strict=True):
+        cache = MediaCache(cache_dir) if cache_dir is not None else None
+        answers = (decode_once(cell, preprocessor, door, cache) for cell in media)
+    for row, answer in zip(rows, answers, strict=True):
         if isinstance(answer, str):
             bad.append(BadCell(row, name, answer))
         else:
             parts[row] = answer
-            if cache is not None:
-                cache.put(keys[row], preprocessor, answer)
-    return _join(parts, preprocessor), sorted(bad, key=lambda item: item.row)
+            remarks += [Remark(row, name, kind, text) for kind, text in answer.remarks]
+    return _join(parts, preprocessor, remarks), bad
+
+
+def _num_cores() -> int:
+    """Cores that this process may use, 8 at most."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, 8)
+
+
+def media_findings(packs: Mapping[str, Pack]) -> list[Finding]:
+    """What was left out or changed of media that were read: counted, with the first rows."""
+    what = {CUT: "are longer than what is read of them", REPAIRED: "hold samples that are no numbers"}
+    found = []
+    for name, pack in packs.items():
+        for kind, words in what.items():
+            remarks = [remark for remark in pack.remarks if remark.kind == kind]
+            if remarks:
+                text = f"{len(remarks)} of {int(pack.present.sum())} media in '{name}' {words}, the first: "
+                rows = tuple(remark.row for remark in remarks[:_ROWS_NAMED])
+                found.append(Finding(kind, name, text + remarks[0].text, "warning", rows))
+    return found
 
 
 def build_packs(
@@ -197,30 +263,28 @@ def build_packs(
         schema: Says which columns make which input.
         preprocessors: Input name to fitted preprocessor.
         door: Decodes media.
-        num_workers: Processes for media; None takes one a core, 0 none.
+        num_workers: Processes for media; None takes one a core (8 at most), 0 none.
         cache_dir: Folder of decoded media, or None for none.
 
     Returns:
-        Input name to pack, and the cells that could not be read (they count as missing).
+        Input name to pack, and the cells that could not be read (they count as missing). Media that were read in part
+        or changed are named by `Pack.remarks` and counted by `media_findings`.
     """
     packs: dict[str, Pack] = {}
     bad: list[BadCell] = []
-    cache = MediaCache(cache_dir) if cache_dir is not None else None
-    count = min(os.cpu_count() or 1, 8) if num_workers is None else num_workers
-    with WorkerPool(count) as pool:
-        for item in schema.inputs:
-            preprocessor = preprocessors[item.name]
-            if item.modality is Modality.TABLE:
-                packs[item.name], wrong = _table_pack(table, item, preprocessor)
-                bad += wrong
-                continue
-            cells = table.cells(item.columns[0]) if item.columns[0] in table.columns else [None] * table.num_rows
+    for item in schema.inputs:
+        preprocessor = preprocessors[item.name]
+        if item.modality is Modality.TABLE:
+            packs[item.name], wrong = _table_pack(table, item, preprocessor)
+        else:
+            cells = _cells(table, item.columns[0])
             if item.modality.is_media:
-                found = _media_pack(
-                    cells, item.name, preprocessor, door=door, pool=pool if count else None, cache=cache
+                packs[item.name], wrong = _media_pack(
+                    cells, item.name, preprocessor, door=door, num_workers=num_workers, cache_dir=cache_dir
                 )
             else:
-                found = _plain_pack(cells, item.name, preprocessor, words=item.modality is Modality.TEXT)
-            packs[item.name] = found[0]
-            bad += found[1]
+                packs[item.name], wrong = _plain_pack(
+                    cells, item.name, preprocessor, words=item.modality is Modality.TEXT
+                )
+        bad += wrong
     return packs, bad

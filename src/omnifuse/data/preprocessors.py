@@ -155,7 +155,8 @@ class _Source:
         return list(_measured(cells[::step][:NUM_SAMPLED_MEDIA], measure))
 
     def names(self, modality: Modality) -> list[str]:
-        return [name for name in self.item.columns if self.schema.field(name).modality == modality]
+        wanted = {item.name for item in self.schema.fields if item.modality == modality}
+        return [name for name in self.item.columns if name in wanted]
 
 
 def _measured(cells: Sequence[Any], measure: Callable[[Any], Any]) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""Tables from files, folders, frames and lists of dicts, behind one face; large files are scanned, never loaded."""
+"""Tables from files, folders, frames and lists of dicts, behind one face; large CSV and Parquet files are scanned."""
 
 from __future__ import annotations
 
@@ -67,7 +67,11 @@ class Table:
             listed = self.objects[column]
             chosen = listed if rows is None else [listed[int(row)] for row in rows]
             return [missing_to_none(cell) for cell in chosen]
-        series = self._gather((column,), rows)[column]
+        if isinstance(self.frame, pl.DataFrame):
+            series = self.frame.get_column(column)
+            series = series if rows is None else series[np.asarray(rows, dtype=np.int64)]
+        else:
+            series = self._gather((column,), rows)[column]
         if series.dtype == pl.String:
             return [None if cell is None or not cell.strip() else cell for cell in series.to_list()]
         return [missing_to_none(cell) for cell in series.to_list()]

@@ -24,7 +24,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from omnifuse.data.media import MediaDoor, MediaLimits
+from omnifuse.data.cache import MediaCache
+from omnifuse.data.decoded import CUT, REPAIRED, DecodedMedium
+from omnifuse.data.media import LoadedFile, MediaDoor, MediaLimits
 from omnifuse.data.media_paths import shown_name
 from omnifuse.data.preprocessors import preprocessors_from_json, preprocessors_to_json
 from omnifuse.errors import MediaError, OmnifuseError
@@ -41,22 +43,55 @@ _JPEG_MARGIN = 2
 _SOUND_MARGIN_S = 0.1
 
 
-def decode_cell(cell: Any, preprocessor: Any, door: MediaDoor) -> dict[str, np.ndarray] | str:
-    """The arrays of one medium, or the reason why it cannot be read."""
+def decode_cell(cell: Any, preprocessor: Any, door: MediaDoor) -> DecodedMedium | str:
+    """The arrays of one medium with remarks on what was changed, or the reason why it cannot be read."""
     try:
         if preprocessor.kind == "image":
             side = _JPEG_MARGIN * max(preprocessor.height, preprocessor.width)
-            return dict(preprocessor(door.image(cell, min_side=side)))
-        longest = preprocessor.max_seconds + _SOUND_MARGIN_S
-        return dict(preprocessor(door.audio(cell, preprocessor.rate_hz, max_s=longest)))
+            return DecodedMedium(preprocessor(door.image(cell, min_side=side)))
+        return _decode_sound(cell, preprocessor, door)
     except MediaError as error:
         return str(error)
     except MemoryError:
         return f"There is not enough memory to decode {_named(cell)}."
 
 
+def _decode_sound(cell: Any, preprocessor: Any, door: MediaDoor) -> DecodedMedium:
+    repairs: list[str] = []
+    longest = preprocessor.max_seconds + _SOUND_MARGIN_S
+    samples = door.audio(cell, preprocessor.rate_hz, max_s=longest, remarks=repairs)
+    remarks = [(REPAIRED, text) for text in repairs]
+    # Where the door itself stops before the margin, a sound that comes that far has more behind it
+    door_s = door.limits.max_audio_s
+    stopped = door_s <= preprocessor.max_seconds and len(samples) >= int(door_s * preprocessor.rate_hz)
+    if stopped or preprocessor.is_cut(samples):
+        remarks.append((CUT, f"only the first {min(preprocessor.max_seconds, door_s):g} s are used"))
+    return DecodedMedium(preprocessor(samples), remarks)
+
+
+def decode_once(cell: Any, preprocessor: Any, door: MediaDoor, cache: MediaCache | None) -> DecodedMedium | str:
+    """As `decode_cell`, but from the cache where the content is known there; the file is read once for both."""
+    if cache is None:
+        return decode_cell(cell, preprocessor, door)
+    try:
+        content = door.loaded(cell)
+        key = door.content_key(content)
+    except MediaError as error:
+        return str(error)
+    except MemoryError:
+        return f"There is not enough memory to decode {_named(cell)}."
+    known = cache.get(key, preprocessor)
+    if known is not None:
+        return known
+    answer = decode_cell(content, preprocessor, door)
+    if not isinstance(answer, str):
+        cache.put(key, preprocessor, answer)
+    return answer
+
+
 def _named(cell: Any) -> str:
-    return f"'{shown_name(cell)}'" if isinstance(cell, str | Path) else "the medium"
+    name = cell.name if isinstance(cell, LoadedFile) else cell
+    return f"'{shown_name(name)}'" if isinstance(name, str | Path) else "the medium"
 
 
 def _send(stream: IO[bytes], header: dict[str, Any], body: bytes | bytearray = b"") -> None:
@@ -83,25 +118,27 @@ def _receive(stream: IO[bytes]) -> tuple[dict[str, Any], bytes] | None:
 def serve(incoming: IO[bytes], outgoing: IO[bytes]) -> None:
     """The worker's side: read a setting or a cell, answer with an array or a reason, until the pipe closes."""
     preprocessor: Any = None
-    door = MediaDoor()
+    door, cache = MediaDoor(), None
     while (message := _receive(incoming)) is not None:
         header, body = message
         if "preprocessor" in header:
             preprocessor = preprocessors_from_json({"": header["preprocessor"]})[""]
             root = Path(header["root"]) if header["root"] else None
             door = MediaDoor(root=root, confined=header["confined"], limits=MediaLimits(**header["limits"]))
+            cache = MediaCache(Path(header["cache"])) if header.get("cache") else None
             _send(outgoing, {"ready": True})
             continue
         cell = header.get("path", body)
         try:
-            answer = decode_cell(cell, preprocessor, door)
+            answer = decode_once(cell, preprocessor, door, cache)
         except Exception as error:
             answer = f"decoding {_named(cell)} failed: {type(error).__name__}"
         if isinstance(answer, str):
             _send(outgoing, {"error": answer})
         else:
             ((name, array),) = answer.items()
-            _send(outgoing, {"name": name, "dtype": array.dtype.str, "shape": array.shape}, array.tobytes())
+            about = {"name": name, "dtype": array.dtype.str, "shape": array.shape}
+            _send(outgoing, about | ({"remarks": answer.remarks} if answer.remarks else {}), array.tobytes())
 
 
 class _Worker:
@@ -192,7 +229,7 @@ class _Worker:
             sent += 1
         return sent
 
-    def _answer(self) -> dict[str, np.ndarray] | str | None:
+    def _answer(self) -> DecodedMedium | str | None:
         """To the oldest cell that was sent; None where the process ended over it."""
         assert self.process is not None
         assert self.process.stdout is not None
@@ -206,7 +243,8 @@ class _Worker:
         header, body = message
         if "error" in header:
             return str(header["error"])
-        return {header["name"]: np.frombuffer(body, np.dtype(header["dtype"])).reshape(header["shape"])}
+        array = np.frombuffer(body, np.dtype(header["dtype"])).reshape(header["shape"])
+        return DecodedMedium({header["name"]: array}, header.get("remarks", ()))
 
     def _obituary(self, cell: Any) -> str:
         late = self.late
@@ -238,10 +276,11 @@ class WorkerPool:
     Args:
         count: Number of processes, at least 1.
         timeout_s: Longest time for one medium.
+        cache_dir: Folder of decoded media, or None for none.
     """
 
-    def __init__(self, count: int, *, timeout_s: float = TIMEOUT_S) -> None:
-        self.count, self.timeout_s = max(1, count), timeout_s
+    def __init__(self, count: int, *, timeout_s: float = TIMEOUT_S, cache_dir: Path | None = None) -> None:
+        self.count, self.timeout_s, self.cache_dir = max(1, count), timeout_s, cache_dir
 
     def __enter__(self) -> WorkerPool:
         """The pool itself."""
@@ -250,7 +289,7 @@ class WorkerPool:
     def __exit__(self, *error: object) -> None:
         """Nothing is left to end."""
 
-    def decode(self, cells: Sequence[Any], preprocessor: Any, door: MediaDoor) -> Iterator[dict[str, np.ndarray] | str]:
+    def decode(self, cells: Sequence[Any], preprocessor: Any, door: MediaDoor) -> Iterator[DecodedMedium | str]:
         """Decode media.
 
         Args:
@@ -259,7 +298,8 @@ class WorkerPool:
             door: Root folder and limits.
 
         Returns:
-            For each cell, in order, its arrays or the reason why it cannot be read.
+            For each cell, in order, its arrays or the reason why it cannot be read; each is let go once it is handed
+            out.
 
         Raises:
             OmnifuseError: The processes do not start at all.
@@ -269,7 +309,9 @@ class WorkerPool:
             "root": str(door.root) if door.root is not None else None,
             "confined": door.confined,
             "limits": asdict(door.limits),
+            "cache": str(self.cache_dir) if self.cache_dir is not None else None,
         }
+        cache = MediaCache(self.cache_dir) if self.cache_dir is not None else None
         answers: list[Any] = [None] * len(cells)
         work: queue.SimpleQueue[int] = queue.SimpleQueue()
         for number, cell in enumerate(cells):
@@ -277,10 +319,11 @@ class WorkerPool:
             if isinstance(cell, str | Path | bytes | bytearray) and not too_long:
                 work.put(number)
             else:
-                answers[number] = decode_cell(cell, preprocessor, door)
+                answers[number] = decode_once(cell, preprocessor, door, cache)
         if not work.empty():
             self._run(setting, cells, work, answers)
-        return iter(answers)
+        answers.reverse()
+        return (answers.pop() for _ in range(len(answers)))
 
     def _run(
         self, setting: dict[str, Any], cells: Sequence[Any], work: queue.SimpleQueue[int], answers: list[Any]

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from omnifuse.layers import MLP, ConvBlock, GatedBlock, TransformerBlock, sinusoids
+from omnifuse.layers import MLP, ConvBlock, Dropout, GatedBlock, TransformerBlock, sinusoids
 from omnifuse.tokens import FieldBatch, Tokens, pad_packed
 
 NUM_CEPSTRA = 20
@@ -153,7 +153,7 @@ class ConvAudioEncoder(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.statistics = SoundStatistics(num_mels, num_columns)
         self.summary_dim = self.statistics.width
-        self.statistics_dropout = nn.Dropout(dropout)
+        self.statistics_dropout = Dropout(dropout)
         self.statistics_token = MLP(self.statistics.width, dim, dim, dropout=dropout)
         self.statistics_norm = nn.LayerNorm(dim)
 

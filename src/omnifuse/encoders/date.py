@@ -28,6 +28,8 @@ class DateEncoder(nn.Module):
         dropout: Of the hidden layer.
     """
 
+    turns: Tensor
+
     def __init__(self, *, dim: int, earliest: int = 0, latest: int = 0, median: int = 0, dropout: float = 0.0) -> None:
         super().__init__()
         self.dim, self.summary_dim = dim, NUM_FEATURES
@@ -35,6 +37,8 @@ class DateEncoder(nn.Module):
         self.mlp = MLP(NUM_FEATURES, dim, dim, dropout=dropout)
         self.linear = nn.Linear(NUM_FEATURES, dim)
         self.norm = nn.LayerNorm(dim)
+        turns = torch.tensor([1.0, 2.0, 3.0, 1.0, 1.0, 2.0]) * 2 * math.pi
+        self.register_buffer("turns", turns, persistent=False)
 
     def features(self, seconds: Tensor) -> Tensor:
         """(P,) int64 seconds to (P, 14) numbers between about -1 and 1."""
@@ -44,9 +48,9 @@ class DateEncoder(nn.Module):
         year = torch.remainder(days.double(), _YEAR_DAYS).float() / _YEAR_DAYS
         span = max(self.latest - self.earliest, 1)
         elapsed = (seconds.clamp(self.earliest, self.latest) - self.median).double() / span
-        circles = [(hour, 1), (hour, 2), (hour, 3), (weekday.float() / 7, 1), (year, 1), (year, 2)]
-        waves = [f(2 * math.pi * k * value) for value, k in circles for f in (torch.sin, torch.cos)]
-        return torch.stack([*waves, (weekday >= 5).float(), elapsed.float()], dim=1)
+        angles = torch.stack([hour, hour, hour, weekday.float() / 7, year, year], dim=1) * self.turns
+        rest = torch.stack([(weekday >= 5).float(), elapsed.float()], dim=1)
+        return torch.cat([angles.sin(), angles.cos(), rest], dim=1)
 
     def summarise(self, batch: FieldBatch) -> Tensor:
         """(P, summary_dim): the circles and the elapsed time, about unit length."""

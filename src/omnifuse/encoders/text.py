@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from omnifuse.layers import GatedBlock, TransformerBlock, sinusoids
+from omnifuse.layers import Dropout, GatedBlock, TransformerBlock, sinusoids
 from omnifuse.tokens import FieldBatch, Tokens, pad_packed
 
 _MIXER = 1_000_003
@@ -36,6 +36,10 @@ class NgramBag(nn.Module):
 
     def grams(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Packed ids (N,) to gram indices and the row of each, ordered by row."""
+        if lengths.shape[0] == 1:
+            pairs = (ids[:-1] * _MIXER + ids[1:]) % self.num_buckets + self.vocab_size
+            grams = torch.cat([ids, pairs])
+            return grams, torch.zeros_like(grams)
         rows = torch.repeat_interleave(torch.arange(lengths.shape[0], device=ids.device), lengths)
         same = rows[1:] == rows[:-1]
         pairs = (ids[:-1] * _MIXER + ids[1:]) % self.num_buckets + self.vocab_size
@@ -98,7 +102,7 @@ class TextEncoder(nn.Module):
         self.bag = NgramBag(vocab_size=vocab_size, dim=dim)
         self.summary_dim = vocab_size + self.bag.num_buckets
         self.bag_norm = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         block = GatedBlock if gated else TransformerBlock
         self.blocks = nn.ModuleList(block(dim, num_heads, dropout=dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)

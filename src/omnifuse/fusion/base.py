@@ -64,7 +64,7 @@ class AbsentTokens(nn.Module):
                 present.append(torch.zeros(num_rows, dtype=torch.bool, device=device))
                 continue
             item = tokens[name]
-            there = item.mask.any(dim=1)
+            there = item.present
             vectors.append(torch.where(there.unsqueeze(1), masked_mean(item), absent))
             present.append(there)
         return torch.stack(vectors, dim=1), torch.stack(present, dim=1)
@@ -73,7 +73,8 @@ class AbsentTokens(nn.Module):
         """All tokens behind one another in the fixed order; an absent field gives its learned vector as one token.
 
         Returns:
-            (B, T, D) and (B, T) bool. Each field takes its own tokens and one place for the learned vector.
+            (B, T, D) and (B, T) bool. Each field takes its own tokens and, where some row lacks it, one place for the
+            learned vector.
         """
         num_rows, device, dtype = self.check(tokens)
         values, masks = [], []
@@ -81,9 +82,11 @@ class AbsentTokens(nn.Module):
             absent = self.vectors[index].to(dtype).expand(num_rows, 1, -1)
             there = torch.zeros(num_rows, dtype=torch.bool, device=device)
             if name in tokens:
-                there = tokens[name].mask.any(dim=1)
+                there = tokens[name].present
                 values.append(tokens[name].values)
                 masks.append(tokens[name].mask)
+                if bool(there.all()):
+                    continue
             values.append(absent)
             masks.append(~there.unsqueeze(1))
         return torch.cat(values, dim=1), torch.cat(masks, dim=1)

@@ -25,7 +25,7 @@ class JointFusion(nn.Module):
         depth: Blocks.
         dropout: Of the blocks.
 
-    Shape: dict of (B, T, D) with masks to tokens (B, sum T + M, D) and pooled (B, D).
+    Shape: dict of (B, T, D) with masks to tokens (B, sum T + places of absent fields, D) and pooled (B, D).
 
     References: arXiv 2512.22991 (late-fusion transformer over per-modality tokens with masks). Changed: learned absent
     tokens, the short way.

@@ -2,6 +2,7 @@
 
 from omnifuse.layers.attention import Attention, GatedBlock, TransformerBlock
 from omnifuse.layers.convolution import ChannelNorm, ConvBlock
+from omnifuse.layers.dropout import Dropout
 from omnifuse.layers.mlp import MLP
 from omnifuse.layers.pooling import POOLINGS, AttentionPool, MaxPool, MeanPool, WeightedPool
 from omnifuse.layers.positions import sinusoids
@@ -13,6 +14,7 @@ __all__ = [
     "AttentionPool",
     "ChannelNorm",
     "ConvBlock",
+    "Dropout",
     "GatedBlock",
     "MaxPool",
     "MeanPool",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from omnifuse.layers.dropout import Dropout
 from omnifuse.layers.mlp import MLP
 
 
@@ -40,8 +41,9 @@ class Attention(nn.Module):
         # (B, T, 3D) -> three times (B, H, T, K)
         packed = self.queries_keys_values(tokens).view(num_rows, num_tokens, 3, self.num_heads, dim // self.num_heads)
         queries, keys, values = packed.permute(2, 0, 3, 1, 4).unbind(0)
-        empty = ~mask.any(dim=1, keepdim=True)
-        allowed = None if bool(mask.all()) else (mask | empty)[:, None, None, :]
+        allowed = None
+        if not bool(mask.all()):
+            allowed = (mask | ~mask.any(dim=1, keepdim=True))[:, None, None, :]
         mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=allowed)
         out: Tensor = self.output(mixed.transpose(1, 2).reshape(num_rows, num_tokens, dim))
         return out
@@ -63,7 +65,7 @@ class TransformerBlock(nn.Module):
         self.attention = Attention(dim, num_heads)
         self.mlp_norm = nn.LayerNorm(dim)
         self.mlp = MLP(dim, int(dim * expansion), dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """(B, T, D) and (B, T) mask to (B, T, D)."""
@@ -87,7 +89,7 @@ class GatedBlock(nn.Module):
         super().__init__()
         self.attention = Attention(dim, num_heads)
         self.norm = nn.LayerNorm(dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """(B, T, D) and (B, T) mask to (B, T, D)."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from omnifuse.layers.dropout import Dropout
+
 
 class MLP(nn.Module):
     """(..., input) to (..., output) through `hidden`; the tanh form of GELU is the quicker one on processors."""
@@ -13,7 +15,7 @@ class MLP(nn.Module):
         super().__init__()
         self.inner = nn.Linear(input_dim, hidden_dim)
         self.outer = nn.Linear(hidden_dim, output_dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, values: Tensor) -> Tensor:
         """Apply to the last axis."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,11 +18,17 @@ def sinusoids(num_positions: int, dim: int) -> Tensor:
         dim: D.
 
     Returns:
-        (T, D) float32; any T can be asked for, so no sequence is too long.
+        (T, D) float32, not to be written to; any T can be asked for, so no sequence is too long.
 
     References: Vaswani et al. 2017, section 3.5.
     """
+    return torch.from_numpy(_table(num_positions, dim))
+
+
+@lru_cache(maxsize=32)
+def _table(num_positions: int, dim: int) -> np.ndarray:
+    """Kept as an array: a tensor made in inference mode could not be trained with later."""
     half = (dim + 1) // 2
-    rates = torch.exp(torch.arange(half) * (-math.log(10_000.0) / max(half - 1, 1)))
-    angles = torch.arange(num_positions).unsqueeze(1) * rates
-    return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :dim]
+    rates = np.exp(np.arange(half) * (-math.log(10_000.0) / max(half - 1, 1)))
+    angles = np.arange(num_positions)[:, None] * rates
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)[:, :dim].astype(np.float32)

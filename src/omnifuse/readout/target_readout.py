@@ -81,6 +81,14 @@ class TargetReadout:
             return self.subsets[max(parts, key=lambda key: (key.count("+"), key))]
         return SubsetCalibration()
 
+    def heads(self, present: np.ndarray) -> set[str]:
+        """The heads that count for rows with these inputs, (B, M) bool in the order of `inputs`."""
+        found = {FUSED}
+        for pattern in np.unique(present, axis=0):
+            names = tuple(name for name, there in zip(self.inputs, pattern, strict=True) if there)
+            found |= {head for head, weight in self.calibration(names).weights.items() if weight > 0}
+        return found
+
     def scores(self, raw: RawOutputs) -> np.ndarray:
         """Calibrated answers.
 

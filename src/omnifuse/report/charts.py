@@ -54,7 +54,8 @@ def bars(rows: Sequence[tuple[str, float, float, float, bool]], *, title: str, l
         width = max((value - low) * scale, 0)
         parts.append(_label(left - 8, y + 14, name, "end"))
         parts.append(f'<rect x="{left}" y="{y}" width="{width:.1f}" height="18" rx="3" fill="{colour}"/>')
-        if end > begin:
+        # Left of the axis there is nothing to see, and no room
+        if end > max(begin, low):
             x1, x2 = left + max(begin - low, 0) * scale, left + (end - low) * scale
             parts.append(f'<path d="M{x1:.1f} {y + 9}H{x2:.1f}" stroke="#0f172a" stroke-width="1.5"/>')
             parts.append(f'<path d="M{x1:.1f} {y + 5}v8M{x2:.1f} {y + 5}v8" stroke="#0f172a" stroke-width="1.5"/>')

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from omnifuse.evaluation import MAIN_METRIC
 from omnifuse.report import charts
+from omnifuse.schema import TaskKind
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,9 @@ class ReportData:
     facts: dict[str, str] = field(default_factory=dict)
 
 
-MAIN_METRIC = {"classification": "accuracy", "tagging": "f1_micro", "regression": "r2"}
-
-
 def main_metric(task: str, metrics: dict[str, Any]) -> str:
     """The metric that bars are drawn of: the task's usual one, or the first there is."""
-    wanted = MAIN_METRIC.get(task, "")
+    wanted = MAIN_METRIC[TaskKind(task)]
     return wanted if wanted in metrics else next(iter(metrics))
 
 
@@ -136,7 +135,6 @@ def _target(target: TargetData) -> dict[str, Any]:
     return {
         "name": target.name,
         "tiles": _tiles(result["metrics"]),
-        "interval_note": "",
         "seeds": seeds,
         **_verdict(result.get("fusion") or {}),
         "bars": _bars(target, metric),
@@ -150,10 +148,15 @@ def _target(target: TargetData) -> dict[str, Any]:
 
 
 def _smooth(values: Sequence[float], count: int = 120) -> tuple[list[float], list[float]]:
-    """At most `count` points of running means: (position, mean)."""
+    """At most `count` points of running means: (position, mean); steps whose loss is no number are passed over."""
     parts = np.array_split(np.asarray(values, float), min(count, max(len(values), 1)))
-    ends = np.cumsum([len(part) for part in parts])
-    return [float(end) for end in ends], [float(np.nanmean(part)) for part in parts if len(part)]
+    ends = np.cumsum([len(part) for part in parts]).tolist()
+    points = [
+        (float(end), float(known.mean()))
+        for end, part in zip(ends, parts, strict=True)
+        if len(known := part[np.isfinite(part)])
+    ]
+    return [end for end, _ in points], [mean for _, mean in points]
 
 
 def write_report(data: ReportData, path: Path) -> Path:

@@ -12,7 +12,7 @@ class Finding:
 
     Attributes:
         kind: leak, overlap, duplicate, near_duplicate, constant, identifier, missing, imbalance, broken_media,
-            personal_data, time_order ...
+            cut_media, repaired_media, personal_data, time_order ...
         field: The column it is about ("" for the whole table).
         text: One sentence for a person.
         severity: "info", "warning" or "error".

@@ -93,13 +93,14 @@ class Schema:
     @property
     def inputs(self) -> tuple[Input, ...]:
         """Model inputs in column order; number and category columns are joined into the one named "table"."""
-        table = tuple(item for item in self.fields if item.modality in (Modality.NUMBER, Modality.CATEGORY))
-        inputs = [Input(item.name, item.modality, (item.name,)) for item in self.fields if item not in table]
-        if table:
+        cells = (Modality.NUMBER, Modality.CATEGORY)
+        columns = tuple(item.name for item in self.fields if item.modality in cells)
+        inputs = [Input(item.name, item.modality, (item.name,)) for item in self.fields if item.modality not in cells]
+        if columns:
             name = TABLE_INPUT
             while any(item.name == name for item in inputs):
                 name += "_"
-            inputs.append(Input(name, Modality.TABLE, tuple(item.name for item in table)))
+            inputs.append(Input(name, Modality.TABLE, columns))
         return tuple(inputs)
 
     def field(self, name: str) -> Field:

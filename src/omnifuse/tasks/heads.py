@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from omnifuse.layers import POOLINGS
+from omnifuse.layers import POOLINGS, Dropout
 from omnifuse.tokens import Fused, Tokens
 
 
@@ -47,10 +47,10 @@ class Heads(nn.Module):
     ) -> None:
         super().__init__()
         self.fields = tuple(fields) if len(fields) > 1 else ()
-        self.fused = nn.Sequential(nn.LayerNorm(dim), nn.Dropout(dropout), nn.Linear(dim, output_dim))
+        self.fused = nn.Sequential(nn.LayerNorm(dim), Dropout(dropout), nn.Linear(dim, output_dim))
         self.pools = nn.ModuleList(POOLINGS[pooling](dim) for _ in self.fields)
         self.heads = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(dim), nn.Dropout(dropout), nn.Linear(dim, output_dim)) for _ in self.fields
+            nn.Sequential(nn.LayerNorm(dim), Dropout(dropout), nn.Linear(dim, output_dim)) for _ in self.fields
         )
 
     def forward(

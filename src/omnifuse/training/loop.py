@@ -35,6 +35,8 @@ NUM_JUDGEMENTS = 20
 PATIENCE = 8
 # Part of the time limit that is planned for steps; the rest covers slower minutes and checkpoints
 USABLE = 0.93
+# The plan is made anew after this share of the steps left, so often: a machine is not equally fast all the time
+REPLAN_SHARE, REPLANS = 0.3, 8
 
 
 @dataclass
@@ -50,6 +52,7 @@ class TrainingResult:
         samples_per_s: Rows a second, loader and all.
         wait_share: Share of the time spent waiting for data.
         bad_steps: Steps that were left out since loss or gradient was not finite.
+        precision: "fp32" or "bf16".
     """
 
     losses: list[float] = field(default_factory=list)
@@ -60,6 +63,7 @@ class TrainingResult:
     samples_per_s: float = 0.0
     wait_share: float = 0.0
     bad_steps: int = 0
+    precision: str = "fp32"
 
 
 class Trainer:
@@ -74,6 +78,7 @@ class Trainer:
         logger: Takes curves.
         report: Hears of each step.
         judge: Score of the model on rows held out for stopping, or None.
+        precision: "fp32" or "bf16"; a resumed training keeps its own.
     """
 
     def __init__(
@@ -87,20 +92,20 @@ class Trainer:
         logger: Logger | None = None,
         report: Report | None = None,
         judge: Judge | None = None,
+        precision: str = "fp32",
     ) -> None:
         self.model, self.source, self.spec, self.seed = model, source, spec, seed
         self.place, self.logger, self.judge = place, logger or NoLogger(), judge
         self.report: Report = report or (lambda data: None)
-        self.result = TrainingResult()
+        self.result = TrainingResult(precision=precision)
         self.best: tuple[float, dict[str, Tensor]] | None = None
         self.best_step = 0
-        self.step_times: list[float] = []
 
     def run(self, *, seconds: float | None = None, epochs: int | None = None, resume: bool = False) -> TrainingResult:
         """Train.
 
         Args:
-            seconds: Upper limit; after some timed steps it becomes a fixed number of steps.
+            seconds: Upper limit; after some timed steps it becomes a number of steps, which is corrected a few times.
             epochs: Passes instead of the specification's.
             resume: Go on from the newest whole checkpoint.
 
@@ -114,7 +119,6 @@ class Trainer:
         began = time.monotonic()
         longest = (epochs or self.spec.epochs) * self.source.steps_per_epoch
         planned = longest if seconds is None or epochs is not None else None
-        fabric = make_fabric()
         optimiser = make_optimiser(
             self.model, learning_rate=self.spec.learning_rate, weight_decay=self.spec.weight_decay
         )
@@ -126,39 +130,41 @@ class Trainer:
             step, planned = int(saved.facts["step"]), int(saved.facts["steps"])
             average = self._averaged_over(average, planned)
             self._recall(saved.facts)
+        fabric = make_fabric(self.result.precision)
         self.model.to(fabric.device)
         wrapped_optimiser = fabric.setup_optimizers(optimiser)
         self.model.train()
         last_save = time.monotonic()
-        start, waited = step, 0.0
+        start, replans = step, REPLANS if planned is None else 0
         stop = planned if planned is not None else min(TIMED_STEPS, longest)
         while True:
-            step_began = time.monotonic()
+            part, part_began = step, time.monotonic()
             for batch in self.source.steps(step, stop):
                 self._step(fabric, wrapped_optimiser, batch, step, planned or longest)
                 average.update(self.model, step)
                 step += 1
-                self.step_times.append(time.monotonic() - step_began)
-                step_began = time.monotonic()
-                waited = self.source.waited
-                self._tell(step, planned or longest, time.monotonic() - began, start, waited)
+                self._tell(step, planned or longest, time.monotonic() - began, start)
+                if step == part + 1 == 1:  # The first step of all allocates and compiles: not to be counted
+                    part, part_began = step, time.monotonic()
                 if planned is not None and self._judged(average, step, planned):
                     stop = planned = step
                     break
                 if planned is not None and time.monotonic() - last_save > CHECKPOINT_S:
                     self._save(optimiser, average, step, planned)
                     last_save = time.monotonic()
-            if planned is not None:
+            if step == planned or (planned is not None and not replans):
                 break
             assert seconds is not None
-            a_step = float(np.median(self.step_times[1:] or self.step_times))
+            a_step = (time.monotonic() - part_began) / max(step - part, 1)
             left = seconds * USABLE - (time.monotonic() - began)
-            planned = stop = min(longest, step + max(int(left / a_step), 1))
+            planned = min(longest, step + max(int(left / max(a_step, 1e-6)), 1))
+            replans -= 1
+            stop = step + math.ceil((planned - step) * REPLAN_SHARE) if replans else planned
             average = self._averaged_over(average, planned)
         if step > start:
             self._save(optimiser, average, step, planned)
         self._finish(average, planned)
-        return self._summed(time.monotonic() - began, step, start, waited)
+        return self._summed(time.monotonic() - began, step, start)
 
     def _saved(self, resume: bool) -> Checkpoint | None:
         """The checkpoint to go on from; without `resume` older ones are forgotten.
@@ -261,7 +267,7 @@ class Trainer:
         self.logger.log({"score": score}, step)
         return step - self.best_step >= PATIENCE * every
 
-    def _tell(self, step: int, steps: int, elapsed: float, start: int, waited: float) -> None:
+    def _tell(self, step: int, steps: int, elapsed: float, start: int) -> None:
         done = step - start
         recent = self.result.losses[-50:]
         self.report(
@@ -273,7 +279,7 @@ class Trainer:
                 "loss": sum(recent) / len(recent),
                 "score": self.result.scores[-1][1] if self.result.scores else None,
                 "samples_per_s": done * len(self.source.rows) / self.source.steps_per_epoch / max(elapsed, 1e-9),
-                "wait_share": waited / max(elapsed, 1e-9),
+                "wait_share": self.source.waited / max(elapsed, 1e-9),
                 "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
                 "done": step == steps,
             }
@@ -290,6 +296,7 @@ class Trainer:
             "losses": self.result.losses,
             "scores": self.result.scores,
             "bad_steps": self.result.bad_steps,
+            "precision": self.result.precision,
         }
         if self.best is not None:
             tensors |= {f"best/{name}": value for name, value in self.best[1].items()}
@@ -307,6 +314,7 @@ class Trainer:
         self.result.losses = [float(value) for value in facts["losses"]]
         self.result.scores = [(int(step), float(score)) for step, score in facts["scores"]]
         self.result.bad_steps = int(facts["bad_steps"])
+        self.result.precision = str(facts["precision"])
 
     def _finish(self, average: WeightAverage, steps: int) -> None:
         """Put the averaged (best) weights into the model."""
@@ -317,10 +325,10 @@ class Trainer:
             average.copy_to(self.model)
         self.model.eval()
 
-    def _summed(self, seconds: float, step: int, start: int, waited: float) -> TrainingResult:
+    def _summed(self, seconds: float, step: int, start: int) -> TrainingResult:
         rows = (step - start) * len(self.source.rows) / self.source.steps_per_epoch
         self.result.epochs = step / self.source.steps_per_epoch
         self.result.seconds = seconds
         self.result.samples_per_s = rows / max(seconds, 1e-9)
-        self.result.wait_share = waited / max(seconds, 1e-9)
+        self.result.wait_share = self.source.waited / max(seconds, 1e-9)
         return self.result

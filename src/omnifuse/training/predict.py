@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from omnifuse.data.pack import Pack
-from omnifuse.model import Ensemble, ModelOutput, MultimodalModel
+from omnifuse.model import ModelOutput, MultimodalModel
 from omnifuse.readout.raw import RawOutputs, concatenate
 from omnifuse.readout.target_readout import KERNEL
 from omnifuse.tokens import Batch, Tokens
 from omnifuse.training.batches import make_batch
 
 Subset = tuple[str, ...]
+Item = TypeVar("Item")
+# Up to so many rows run on one thread
+FEW_ROWS = 4
 
 
 def _field_mean(item: Tokens) -> torch.Tensor:
@@ -22,6 +27,10 @@ def _field_mean(item: Tokens) -> torch.Tensor:
     weights = item.mask.to(item.values.dtype).unsqueeze(-1)
     mean = (item.values * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
     return torch.where(item.present.unsqueeze(1), mean, torch.nan)
+
+
+def _only(items: Mapping[str, Item], subset: Subset) -> dict[str, Item]:
+    return {name: item for name, item in items.items() if name in subset}
 
 
 def _stack(parts: Sequence[torch.Tensor]) -> np.ndarray:
@@ -78,6 +87,7 @@ def run_subsets(
     *,
     batch_size: int = 256,
     vectors: bool = False,
+    heads: Collection[str] | None = None,
 ) -> dict[Subset, RawOutputs]:
     """Raw outputs of rows for several subsets of fields; each field is encoded once.
 
@@ -88,43 +98,59 @@ def run_subsets(
         subsets: Names of the fields that stay; the others are hidden.
         batch_size: Rows at a time.
         vectors: Whether to give the representations too.
+        heads: The heads that the caller weighs, all by default; others are not computed (see `TargetReadout.heads`).
 
     Returns:
         Subset to raw outputs in the order of `rows`.
     """
     names = members[0].fields
     used = {name: packs[name] for name in names}
-    device = next(members[0].parameters()).device
     tasks = zip(members[0].targets, members[0].tasks, strict=True)
     headed: dict[str, Subset] = {target: task.heads.fields for target, task in tasks}  # type: ignore[union-attr,misc]
     parts: dict[Subset, list[RawOutputs]] = {tuple(subset): [] for subset in subsets}
-    for start in range(0, max(len(rows), 1), batch_size):
-        batch = make_batch(used, rows[start : start + batch_size]).to(device)
-        encoded = [member.encode(batch) for member in members]
-        summaries = [member.summarise(batch) for member in members]
-        for subset in parts:
-            kernels = [
-                member.answer_by_kernels({n: item for n, item in found.items() if n in subset}, batch.size)
-                for member, found in zip(members, summaries, strict=True)
-            ]
-            outputs = [
-                member.read({name: item for name, item in tokens.items() if name in subset}, num_rows=batch.size)
-                for member, tokens in zip(members, encoded, strict=True)
-            ]
-            parts[subset].append(_gather(outputs, kernels, batch, subset, headed, vectors=vectors))
+    with _threads_for(len(rows)):
+        _run(members, used, rows, parts, headed, heads, batch_size=batch_size, vectors=vectors)
     return {subset: concatenate(found) for subset, found in parts.items()}
 
 
-def run_model(
-    network: Ensemble,
-    packs: Mapping[str, Pack],
+@contextmanager
+def _threads_for(num_rows: int) -> Iterator[None]:
+    """One thread for a handful of rows: waking the others costs more than their work."""
+    before = torch.get_num_threads()
+    if num_rows > FEW_ROWS or before == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _run(
+    members: Sequence[MultimodalModel],
+    used: Mapping[str, Pack],
     rows: np.ndarray,
+    parts: Mapping[Subset, list[RawOutputs]],
+    headed: Mapping[str, Subset],
+    heads: Collection[str] | None,
     *,
-    batch_size: int = 256,
-    without: frozenset[str] = frozenset(),
-    vectors: bool = False,
-) -> RawOutputs:
-    """Raw outputs of all members for rows, some fields hidden; arguments as `run_subsets`."""
-    members: list[MultimodalModel] = list(network.members)  # type: ignore[arg-type]
-    subset = tuple(name for name in network.fields if name not in without)
-    return run_subsets(members, packs, rows, [subset], batch_size=batch_size, vectors=vectors)[subset]
+    batch_size: int,
+    vectors: bool,
+) -> None:
+    """Append the raw outputs of each batch to those of its subset."""
+    device = next(members[0].parameters()).device
+    for start in range(0, max(len(rows), 1), batch_size):
+        batch = make_batch(used, rows[start : start + batch_size]).to(device)
+        encoded = [member.encode(batch) for member in members]
+        summaries = [member.summarise(batch) if heads is None or KERNEL in heads else {} for member in members]
+        for subset in parts:
+            kernels = [
+                member.answer_by_kernels(_only(found, subset), batch.size)
+                for member, found in zip(members, summaries, strict=True)
+            ]
+            outputs = [
+                member.read(_only(tokens, subset), num_rows=batch.size, heads=heads)
+                for member, tokens in zip(members, encoded, strict=True)
+            ]
+            parts[subset].append(_gather(outputs, kernels, batch, subset, headed, vectors=vectors))

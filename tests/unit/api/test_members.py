@@ -44,14 +44,23 @@ def test_answers_stand_in_the_order_asked_and_come_from_members_that_had_not_lea
 def test_the_budget_is_shared_by_what_is_left(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    budget = Budget(60.0, 4, started=100.0)
+    budget = Budget(60.0, (1.0,) * 4, started=100.0)
     assert budget.share() == 15.0
     now[0], budget.done = 130.0, 1
     assert budget.share() == 10.0
     assert budget.eta(0.0) == pytest.approx(30.0)
     now[0], budget.done = 500.0, 3
     assert budget.share() == 1.0
-    assert Budget(None, 3).share() is None
+    assert Budget(None, (1.0,) * 3).share() is None
+
+
+def test_a_heavy_network_gets_its_weight_of_the_budget(monkeypatch):
+    monkeypatch.setattr(module.time, "monotonic", lambda: 0.0)
+    budget = Budget(60.0, (1.0, 4.0, 1.0), started=0.0)
+    assert budget.share() == 10.0
+    budget.done = 1
+    assert budget.share() == pytest.approx(48.0)
+    assert budget.eta(0.5) == pytest.approx(0.0)
 
 
 def test_restricting_keeps_the_columns_of_the_inputs():

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 import soxr
 from PIL import Image, ImageFile
+from tests.made_media import encoded, sound
 
 from omnifuse.data.media import MediaDoor, MediaLimits
 from omnifuse.data.media_paths import shown_name
@@ -21,18 +22,6 @@ from omnifuse.errors import MediaError
 DRAW = np.random.default_rng(0)
 PIXELS = DRAW.integers(0, 256, (5, 7, 3), dtype=np.uint8)
 TONE = (0.5 * np.sin(2 * np.pi * 440 * np.arange(8000) / 8000)).astype(np.float32)
-
-
-def encoded(picture: Image.Image, kind: str = "PNG", **options) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def sound(samples, rate=8000, kind="WAV", subtype=None) -> bytes:
-    buffer = io.BytesIO()
-    soundfile.write(buffer, samples, rate, format=kind, subtype=subtype)
-    return buffer.getvalue()
 
 
 def test_limits_survive_json():

@@ -8,13 +8,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from omnifuse.data.numbers import NumberColumn, parse_number, parse_numbers
 from omnifuse.errors import InputError
-
-quick = settings(max_examples=60, deadline=None)
 
 
 @pytest.mark.parametrize(
@@ -63,14 +61,12 @@ def test_not_read(cell):
     assert math.isnan(parse_number(cell))
 
 
-@quick
 @given(st.floats(allow_nan=False, allow_infinity=False, width=64))
 def test_every_float_is_read_from_its_repr(value):
     assert parse_number(repr(value)) == value
     assert parse_number(value) == value
 
 
-@quick
 @given(st.integers(-(10**15), 10**15))
 def test_every_grouping_of_an_integer_is_read(value):
     for text in (f"{value:,}", f"{value:,}".replace(",", " "), f"{value:,}".replace(",", "'"), f"{value:,}.0"):
@@ -78,7 +74,6 @@ def test_every_grouping_of_an_integer_is_read(value):
     assert parse_number(f"{value:,}".replace(",", ".") + ",0") == value
 
 
-@quick
 @given(st.one_of(st.text(max_size=80), st.text("0123456789.,-+()%$ e'\u20ac", max_size=20), st.binary(max_size=9)))
 def test_never_raises_and_is_finite_or_nan(cell):
     value = parse_number(cell)
@@ -108,7 +103,6 @@ def test_scaling_is_robust_and_monotone():
 
 
 @pytest.mark.parametrize("transform", ["robust", "quantile"])
-@quick
 @given(cells=st.lists(st.one_of(st.none(), st.floats(allow_nan=False, width=32), st.integers(-5, 5)), max_size=40))
 def test_any_column_can_be_fitted(transform, cells):
     column = NumberColumn.fit("x", cells, transform=transform)

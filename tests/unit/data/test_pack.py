@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
-import soundfile
 from PIL import Image
+from tests.made_media import encoded, sound
 
 import omnifuse.data.pack as pack_module
 from omnifuse.data.audio import AudioPreprocessor
@@ -21,10 +19,8 @@ from omnifuse.schema import Field, Modality, Schema, Target, TaskKind
 DRAW = np.random.default_rng(0)
 
 
-def encoded(side=20):
-    buffer = io.BytesIO()
-    Image.fromarray(DRAW.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(buffer, "PNG")
-    return buffer.getvalue()
+def photo(side=20):
+    return encoded(Image.fromarray(DRAW.integers(0, 256, (side, side, 3), dtype=np.uint8)))
 
 
 def pack_of(lengths):
@@ -67,7 +63,7 @@ SCHEMA = Schema(
 # Three rows at least of each, so that every preprocessor has something to learn from
 ROWS = [
     {
-        "photo": encoded(),
+        "photo": photo(),
         "call": DRAW.normal(size=8000),
         "note": "red dog",
         "when": "2024-01-02",
@@ -76,7 +72,7 @@ ROWS = [
     },
     {"photo": None, "call": None, "note": None, "when": None, "age": None, "town": None},
     {"photo": b"broken", "call": np.zeros((2, 2, 2)), "note": "cat", "when": "soon", "age": "old", "town": "B"},
-    {"photo": encoded(9), "call": DRAW.normal(size=900), "note": "red", "when": "2024-03-04", "age": "5", "town": "A"},
+    {"photo": photo(9), "call": DRAW.normal(size=900), "note": "red", "when": "2024-03-04", "age": "5", "town": "A"},
 ]
 
 
@@ -131,7 +127,7 @@ def photos(cells, **options):
 
 
 def test_many_media_go_to_workers_and_come_back_in_order(monkeypatch):
-    cells = [b"broken" if number % 7 == 0 else encoded(4 + number) for number in range(20)]
+    cells = [b"broken" if number % 7 == 0 else photo(4 + number) for number in range(20)]
     alone, alone_bad = photos(cells, num_workers=0)
     monkeypatch.setattr(pack_module, "MIN_CELLS_FOR_WORKERS", 10)
     calls = []
@@ -148,7 +144,7 @@ def test_many_media_go_to_workers_and_come_back_in_order(monkeypatch):
 
 
 def test_second_time_nothing_is_decoded(tmp_path, monkeypatch):
-    cells = [encoded(), encoded(), b"broken", None]
+    cells = [photo(), photo(), b"broken", None]
     first, first_bad = photos(cells, cache_dir=tmp_path / "cache")
     decoded = []
     original = MediaDoor.image
@@ -160,20 +156,19 @@ def test_second_time_nothing_is_decoded(tmp_path, monkeypatch):
     assert first_bad == again_bad
     np.testing.assert_array_equal(first.arrays["pixels"], again.arrays["pixels"])
     # A file that changes under its name is another medium
-    changed, _ = photos([encoded(), *cells[1:]], cache_dir=tmp_path / "cache")
+    changed, _ = photos([photo(), *cells[1:]], cache_dir=tmp_path / "cache")
     assert len(decoded) == 3
     assert not np.array_equal(changed.row(0)["pixels"], first.row(0)["pixels"])
 
 
 def test_sounds_are_packed_by_frames():
-    buffer = io.BytesIO()
-    soundfile.write(buffer, DRAW.normal(0, 0.1, 4000), 8000, format="FLAC")
     schema = Schema((Field("call", Modality.AUDIO),), (Target("label", TaskKind.CLASSIFICATION),))
     preprocessor = AudioPreprocessor(rate_hz=8000)
-    table = open_table([{"call": buffer.getvalue(), "label": "x"}, {"call": np.zeros(100), "label": "y"}])
+    call = sound(DRAW.normal(0, 0.1, 4000), kind="FLAC")
+    table = open_table([{"call": call, "label": "x"}, {"call": np.zeros(100), "label": "y"}])
     packs, bad = build_packs(table, schema, {"call": preprocessor}, door=MediaDoor())
     assert bad == []
     np.testing.assert_array_equal(packs["call"].lengths, [49, 1])
     np.testing.assert_array_equal(
-        packs["call"].row(0)["log_mel"], preprocessor(MediaDoor().audio(buffer.getvalue(), 8000))["log_mel"]
+        packs["call"].row(0)["log_mel"], preprocessor(MediaDoor().audio(call, 8000))["log_mel"]
     )

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from omnifuse.data.splits import make_folds, make_holdout
 from omnifuse.errors import InputError
 
-quick = settings(max_examples=60, deadline=None)
 codes = st.lists(st.integers(0, 6), min_size=10, max_size=80).map(np.array)
 
 
-@quick
 @given(labels=codes, num_folds=st.integers(2, 6), seed=st.integers(0, 9))
 def test_every_row_in_one_fold_and_classes_even(labels, num_folds, seed):
     folds = make_folds(len(labels), labels=labels, num_folds=num_folds, seed=seed)
@@ -28,7 +26,6 @@ def test_every_row_in_one_fold_and_classes_even(labels, num_folds, seed):
     assert np.array_equal(folds, make_folds(len(labels), labels=labels, num_folds=num_folds, seed=seed))
 
 
-@quick
 @given(groups=codes, num_folds=st.integers(2, 6), data=st.data())
 def test_groups_are_never_divided(groups, num_folds, data):
     labels = np.array(data.draw(st.lists(st.integers(0, 2), min_size=len(groups), max_size=len(groups))))
@@ -46,7 +43,6 @@ def test_groups_are_never_divided(groups, num_folds, data):
         assert len(set(held[groups == group].tolist())) == 1
 
 
-@quick
 @given(times=st.lists(st.integers(0, 50), min_size=6, max_size=60).map(np.array), num_folds=st.integers(2, 6))
 def test_folds_of_times_are_ordered(times, num_folds):
     folds = make_folds(len(times), times=times, num_folds=num_folds)
@@ -57,7 +53,6 @@ def test_folds_of_times_are_ordered(times, num_folds):
     assert times[held].min() >= times[~held].max()
 
 
-@quick
 @given(groups=codes, data=st.data())
 def test_time_within_groups_is_ordered_and_something_stays(groups, data):
     times = np.array(data.draw(st.lists(st.integers(0, 50), min_size=len(groups), max_size=len(groups))))

@@ -6,14 +6,13 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from omnifuse.data import text as text_module
 from omnifuse.data.text import CLASS_ID, PAD_ID, UNKNOWN_ID, TextPreprocessor, clean_text
 from omnifuse.errors import ArtefactError, InputError
 
-quick = settings(max_examples=40, deadline=None)
 TEXTS = [
     "The red car stood in the rain.",
     "a blue car, a red lamp and the rain",
@@ -86,7 +85,6 @@ def test_case_can_be_kept():
     assert kept.tokens("Red red RED") == ["Red", "red", "RED"]
 
 
-@quick
 @given(st.text(max_size=60))
 def test_any_text_gives_valid_ids(fitted, text):
     ids = fitted(text)["ids"]
@@ -96,13 +94,11 @@ def test_any_text_gives_valid_ids(fitted, text):
     fitted.decode(ids)
 
 
-@quick
 @given(st.lists(st.sampled_from(["the", "red", "blue", "car", "lamp", "rain", "stood"]), min_size=1, max_size=20))
 def test_round_trip_of_known_words(fitted, words):
     assert fitted.decode(fitted(" ".join(words))["ids"]) == " ".join(words)
 
 
-@quick
 @given(st.lists(st.text(min_size=1, max_size=12), max_size=12))
 def test_any_cells_can_be_learnt(cells):
     fitted = TextPreprocessor.fit(cells, vocab_size=64)
@@ -160,7 +156,6 @@ def test_clean_text(cell, text):
     assert clean_text(cell) == text
 
 
-@quick
 @given(st.one_of(st.text(st.characters(exclude_categories=()), max_size=50), st.binary(max_size=50), st.integers()))
 def test_clean_text_can_always_be_written(cell):
     text = clean_text(cell)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 from PIL import Image
+from tests.made_media import encoded, sound
 
 from omnifuse.data import workers
 from omnifuse.data.audio import AudioPreprocessor
@@ -104,10 +104,8 @@ def test_workers_give_what_this_process_gives(folder):
 
 
 def test_large_answers_and_large_contents_do_not_lock_each_other_out():
-    buffer = io.BytesIO()
-    soundfile.write(buffer, DRAW.normal(0, 0.1, 400_000), 8000, format="WAV")
     preprocessor = AudioPreprocessor(rate_hz=8000, max_seconds=60)
-    cells = [buffer.getvalue()] * 6
+    cells = [sound(DRAW.normal(0, 0.1, 400_000))] * 6
     got = decode(cells, preprocessor, count=1)
     expected = decode_cell(cells[0], preprocessor, MediaDoor())["log_mel"]
     assert expected.nbytes > 1_000_000
@@ -266,9 +264,7 @@ def test_protocol_ends_quietly_where_the_stream_is_cut():
         b'{"preprocessor": {"kind": "image", "height": 4, "width": 4, "fit": "pad"}, "root": null, '
         b'"confined": false, "limits": {}}'
     )
-    buffer = io.BytesIO()
-    Image.new("RGB", (4, 4), (7, 7, 7)).save(buffer, "PNG")
-    whole = message(setting) + message(b"{}", buffer.getvalue())
+    whole = message(setting) + message(b"{}", encoded(Image.new("RGB", (4, 4), (7, 7, 7))))
     for length in (0, 5, 12, 40, len(message(setting)) + 20, len(whole) - 1, len(whole)):
         answers = io.BytesIO()
         serve(io.BytesIO(whole[:length]), answers)

@@ -17,7 +17,7 @@ from omnifuse.data.tables import open_table
 from omnifuse.data.write import escape_formula, write_rows
 from omnifuse.errors import InputError
 
-quick = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quick = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 # Texts as they can stand in a file: no lone surrogate, no NUL (which our reader refuses), nothing blank
 texts = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), min_size=1, max_size=20).filter(
     lambda text: text.strip()

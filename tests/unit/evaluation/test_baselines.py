@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tests.column_table import ColumnTable
 
 from omnifuse.data.audio import AudioPreprocessor
 from omnifuse.data.pack import Pack
@@ -35,17 +36,6 @@ NAMES = {
     "day: trees",
     "all fields: trees",
 }
-
-
-class Stub:
-    """A table of one text column."""
-
-    def __init__(self, texts):
-        self.texts = texts
-
-    def cells(self, column, rows=None):
-        assert column == "note"
-        return list(self.texts)
 
 
 def pack_of(parts):
@@ -91,7 +81,7 @@ def data_of(kind=CLASSIFICATION, rows=90, seed=0, *, informative=True, absent=0.
     truth = {CLASSIFICATION: code, TAGGING: np.eye(3, dtype=np.float32)[code], REGRESSION: 100.0 + 5 * code}[kind]
     target = Target("colour", kind, () if kind is REGRESSION else WORDS)
     sound = AudioPreprocessor(num_mels=NUM_MELS)
-    return BaselineData(Stub(texts), Schema(FIELDS, (target,)), {"sound": sound}, packs, target, truth)
+    return BaselineData(ColumnTable(note=texts), Schema(FIELDS, (target,)), {"sound": sound}, packs, target, truth)
 
 
 def folds_of(rows, num_folds=3):
@@ -180,7 +170,8 @@ def test_hard_tables_give_finite_answers(hard):
     elif hard == "unknown labels":
         data.truth[::2] = -1
     elif hard == "empty texts":
-        data.table.texts = [None if text is None else "?!" for text in data.table.texts]
+        notes = data.table.data["note"]
+        notes[:] = [None if text is None else "?!" for text in notes]
     else:
         for pack in data.packs.values():
             for array in pack.arrays.values():
@@ -255,7 +246,9 @@ def test_texts_in_chinese_are_learnt():
     field = Field("note", Modality.TEXT)
     target = Target("y", CLASSIFICATION, ("a", "b"))
     pack = SimpleNamespace(present=np.ones(60, bool))
-    data = BaselineData(Stub(texts), Schema((field,), (target,)), {}, {"note": pack}, target, np.arange(60) % 2)
+    data = BaselineData(
+        ColumnTable(note=texts), Schema((field,), (target,)), {}, {"note": pack}, target, np.arange(60) % 2
+    )
     found = simple_baselines(data, folds_of(60), np.arange(60), seed=0)
     assert set(found.scores) == {"majority", "note: tf-idf + linear"}
     assert score(CLASSIFICATION, data.truth, found.scores["note: tf-idf + linear"], ("a", "b"))["accuracy"] == 1.0

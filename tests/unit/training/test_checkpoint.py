@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -101,16 +100,7 @@ def test_t28_one_flipped_bit_at_any_of_1000_positions_falls_back(tmp_path):
         content = bytearray(original)
         content[int(draw.integers(len(content)))] ^= 1 << int(draw.integers(8))
         path.write_bytes(content)
-        loaded = place.load()
-        same = loaded.facts["step"] == 2
-        # A changed space between JSON tokens changes nothing that is read
-        if same:
-            assert path.suffix == ".json"
-            before = json.loads(original)
-            before.pop("check")
-            assert loaded.facts == before
-        else:
-            assert loaded.facts["step"] == 1
+        assert place.load().facts["step"] == 1
         path.write_bytes(original)
     assert place.load().facts["step"] == 2
 

@@ -1,0 +1,53 @@
+"""Rows of a table through a model's own preprocessing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from omnifuse.data.media import MediaDoor
+from omnifuse.data.pack import BadCell, Pack, build_packs
+from omnifuse.data.tables import Table
+from omnifuse.errors import InputError, did_you_mean
+from omnifuse.schema import Schema
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Rows of a table after decoding: packs by input, unreadable cells, and warnings of the whole table."""
+
+    table: Table
+    packs: dict[str, Pack]
+    bad: list[BadCell]
+    notes: tuple[str, ...]
+
+
+def decode(table: Table, schema: Schema, preprocessors: Mapping[str, Any], *, confined: bool = False) -> Decoded:
+    """Decode every row.
+
+    Args:
+        table: Rows to read; absent columns count as missing, others are ignored.
+        schema: Names the inputs.
+        preprocessors: Input to fitted preprocessor.
+        confined: Refuse media outside the table's folder.
+
+    Raises:
+        InputError: The table has no known column.
+    """
+    notes = _check_columns(table, schema)
+    packs, bad = build_packs(table, schema, preprocessors, door=MediaDoor(root=table.root, confined=confined))
+    return Decoded(table, packs, bad, notes)
+
+
+def _check_columns(table: Table, schema: Schema) -> tuple[str, ...]:
+    """Refuse a table without any known column; name the absent ones otherwise."""
+    wanted = [item.name for item in schema.fields]
+    absent = [name for name in wanted if name not in table.columns]
+    if len(absent) == len(wanted):
+        raise InputError(
+            f"the table has none of the model's fields ({', '.join(wanted)})",
+            where=f"its columns are {', '.join(table.columns) or 'none'}",
+            fix=did_you_mean(wanted[0], table.columns),
+        )
+    return tuple(f"column '{name}' is absent: treated as missing" for name in absent)
