@@ -50,6 +50,8 @@ class MultimodalModel(nn.Module):
         modality_dropout: Chance of each field to be hidden from the fusion in training, row by row.
     """
 
+    generator: torch.Generator | None = None
+
     def __init__(
         self,
         encoders: Mapping[str, nn.Module],
@@ -162,7 +164,7 @@ class MultimodalModel(nn.Module):
         if not self.training or self.modality_dropout <= 0 or len(tokens) < 2:
             return tokens
         present = torch.stack([item.present for item in tokens.values()], dim=1)
-        draws = torch.rand(present.shape, device=present.device)
+        draws = torch.rand(present.shape, device=present.device, generator=self.generator)
         kept = present & (draws >= self.modality_dropout)
         # The field with the largest draw stays where all were hidden
         rescue = torch.zeros_like(kept)

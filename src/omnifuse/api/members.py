@@ -1,7 +1,8 @@
-"""Training the networks of one fit, one after another, within one time limit; and their answers on unseen rows."""
+"""Training the networks of one fit within one time limit, and their answers on unseen rows."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,8 +22,9 @@ from omnifuse.schema import Schema, TaskKind
 from omnifuse.tasks import ClassificationTask
 from omnifuse.training.batches import BatchSource, make_batch
 from omnifuse.training.checkpoint import CheckpointFolder
+from omnifuse.training.lanes import available_lanes, draws_globally, group_sizes, side_by_side
 from omnifuse.training.loggers import make_logger
-from omnifuse.training.loop import Trainer, TrainingResult
+from omnifuse.training.loop import Report, Trainer, TrainingResult
 from omnifuse.training.precision import choose_batch_size, choose_precision
 from omnifuse.training.predict import Subset, run_subsets
 
@@ -41,21 +43,23 @@ class Budget:
     started: float = field(default_factory=time.monotonic)
     done: int = 0
 
-    def share(self) -> float | None:
-        """Seconds for the next network; None where there is no limit."""
+    def share(self, networks: int = 1) -> float | None:
+        """Seconds for the next networks, trained side by side; None where there is no limit."""
         if self.seconds is None:
             return None
         left = self.seconds - (time.monotonic() - self.started)
-        ahead = self.weights[self.done :]
-        return max(left, 1.0) * (ahead[0] / sum(ahead) if ahead else 1.0)
+        ahead = sum(self.weights[self.done :])
+        return max(left, 1.0) * (sum(self._next(networks)) / ahead if ahead else 1.0)
 
-    def eta(self, fraction: float) -> float:
+    def eta(self, fraction: float, networks: int = 1) -> float:
         """Seconds until all networks are trained, from the time that the finished share took."""
-        current = self.weights[self.done] if self.done < len(self.weights) else 0.0
-        done = (sum(self.weights[: self.done]) + fraction * current) / sum(self.weights)
+        done = (sum(self.weights[: self.done]) + fraction * sum(self._next(networks))) / sum(self.weights)
         elapsed = time.monotonic() - self.started
         left = elapsed * (1 - done) / max(done, 1e-3)
         return left if self.seconds is None else min(left, max(self.seconds - elapsed, 0.0))
+
+    def _next(self, networks: int) -> tuple[float, ...]:
+        return self.weights[self.done : self.done + networks]
 
 
 @dataclass(frozen=True)
@@ -108,25 +112,80 @@ def train_members(
         budget: The time left.
         listen: Hears of each step.
     """
-    members, results = [], []
-    for number, rows in enumerate(partition.members):
-        title = f"{task.name} {number + 1}/{len(partition.members)}"
-        model, result = _train_member(
-            prepared, rows, task, number, options=options, budget=budget, report=_reporter(title, budget, listen)
+    count = len(partition.members)
+    trainers = [_prepare_member(prepared, partition.members[0], task, 0, options=options)]
+    # The first network's precision is that of all
+    task = replace(task, training=replace(task.training, precision=trainers[0].result.precision))
+    lanes = 1 if draws_globally(trainers[0].model) else available_lanes()
+    members: list[MultimodalModel] = []
+    results: list[TrainingResult] = []
+    for size in group_sizes(count, lanes):
+        first = len(members)
+        numbers = range(first + len(trainers), first + size)
+        trainers += [_prepare_member(prepared, partition.members[n], task, n, options=options) for n in numbers]
+        span = f"{first + 1}-{first + size}" if size > 1 else f"{first + 1}"
+        together = _Together(f"{task.name} {span}/{count}", size, budget, listen)
+        seconds = budget.share(size)
+        results += side_by_side(
+            [_job(trainer, together.report(lane), seconds, options) for lane, trainer in enumerate(trainers)]
         )
-        budget.done += 1
-        members.append(model)
-        results.append(result)
-        # The first network's precision is that of all
-        task = replace(task, training=replace(task.training, precision=result.precision))
+        members += [trainer.model for trainer in trainers]
+        budget.done += size
+        trainers = []
     return Network(task.spec, task.schema, tuple(members), tuple(results))
 
 
-def _reporter(title: str, budget: Budget, listen: Listener) -> Callable[[dict[str, Any]], None]:
-    def report(data: dict[str, Any]) -> None:
-        listen("train", {**data, "name": title, "eta_s": budget.eta(data.get("fraction", 0.0))})
+def _job(
+    trainer: Trainer, report: Report, seconds: float | None, options: FitOptions
+) -> Callable[[threading.Event], TrainingResult]:
+    """The training of one network."""
 
-    return report
+    def run(halt: threading.Event) -> TrainingResult:
+        trainer.report, trainer.halt = report, halt
+        try:
+            return trainer.run(seconds=seconds, epochs=options.epochs, resume=options.resume)
+        finally:
+            trainer.logger.close()
+
+    return run
+
+
+class _Together:
+    """One progress line for networks that train side by side: sums and means of what they tell."""
+
+    def __init__(self, title: str, networks: int, budget: Budget, listen: Listener) -> None:
+        self.title, self.networks, self.budget, self.listen = title, networks, budget, listen
+        self.latest: dict[int, dict[str, Any]] = {}
+        self.lock = threading.Lock()
+
+    def report(self, lane: int) -> Report:
+        """Takes what the network of one lane tells."""
+
+        def report(data: dict[str, Any]) -> None:
+            with self.lock:
+                self.latest[lane] = data
+                self.listen("train", self._joined())
+
+        return report
+
+    def _joined(self) -> dict[str, Any]:
+        told = list(self.latest.values())
+        fraction = sum(item["fraction"] for item in told) / self.networks
+        scores = [item["score"] for item in told if item["score"] is not None]
+        return {
+            "name": self.title,
+            "step": sum(item["step"] for item in told),
+            "steps": sum(item["steps"] for item in told),
+            "epoch": min(item["epoch"] for item in told),
+            "fraction": fraction,
+            "loss": sum(item["loss"] for item in told) / len(told),
+            "score": sum(scores) / len(scores) if scores else None,
+            "samples_per_s": sum(item["samples_per_s"] for item in told),
+            "wait_share": sum(item["wait_share"] for item in told) / len(told),
+            "memory_mb": max(item["memory_mb"] for item in told),
+            "done": len(told) == self.networks and all(item["done"] for item in told),
+            "eta_s": self.budget.eta(fraction, self.networks),
+        }
 
 
 def training_targets(prepared: Prepared, schema: Schema, rows: np.ndarray) -> dict[str, Any]:
@@ -174,11 +233,12 @@ def _judge(
     def judge(model: MultimodalModel) -> float:
         import torch
 
+        device = next(model.parameters()).device
         losses, packs = [], {item.name: prepared.packs[item.name] for item in schema.inputs}
         with torch.inference_mode():
             for start in range(0, len(stop), 256):
                 rows = stop[start : start + 256]
-                batch = make_batch(packs, rows, targets=targets)
+                batch = make_batch(packs, rows, targets=targets).to(device)
                 output = model(batch)
                 parts = [item.fused_loss for item in output.targets.values() if item.fused_loss is not None]
                 losses.append(float(torch.stack(parts).sum()) * len(rows))
@@ -194,16 +254,8 @@ def _augmenter(prepared: Prepared, task: Task) -> Augmenter | None:
     return Augmenter.default(modalities, task.training.augment, preprocessors=prepared.preprocessors)
 
 
-def _train_member(
-    prepared: Prepared,
-    rows: MemberRows,
-    task: Task,
-    number: int,
-    *,
-    options: FitOptions,
-    budget: Budget,
-    report: Callable[[dict[str, Any]], None],
-) -> tuple[MultimodalModel, TrainingResult]:
+def _prepare_member(prepared: Prepared, rows: MemberRows, task: Task, number: int, *, options: FitOptions) -> Trainer:
+    """Build one network, fit what is fitted in closed form, and make it ready to train."""
     import torch
 
     seed = task.seed * 1000 + number
@@ -226,23 +278,16 @@ def _train_member(
     )
     some = make_batch(packs, measured[: source.batch_size], targets=source.targets)
     precision = choose_precision(task.training.precision, model, some, by_time=options.epochs is None)
-    logger = make_logger(options.logger, task.folder / "logs" / f"{task.name}-{number}")
-    trainer = Trainer(
+    return Trainer(
         model,
         source,
         task.training,
         seed=seed,
         place=CheckpointFolder(task.folder / "checkpoints" / f"{task.name}-{number}"),
-        logger=logger,
-        report=report,
+        logger=make_logger(options.logger, task.folder / "logs" / f"{task.name}-{number}"),
         judge=_judge(prepared, task.schema, rows.stop, rows.train),
         precision=precision,
     )
-    try:
-        result = trainer.run(seconds=budget.share(), epochs=options.epochs, resume=options.resume)
-    finally:
-        logger.close()
-    return model, result
 
 
 def answers_of_members(

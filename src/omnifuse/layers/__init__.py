@@ -2,7 +2,7 @@
 
 from omnifuse.layers.attention import Attention, GatedBlock, TransformerBlock
 from omnifuse.layers.convolution import ChannelNorm, ConvBlock
-from omnifuse.layers.dropout import Dropout
+from omnifuse.layers.dropout import ChannelDropout, Dropout
 from omnifuse.layers.mlp import MLP
 from omnifuse.layers.pooling import POOLINGS, AttentionPool, MaxPool, MeanPool, WeightedPool
 from omnifuse.layers.positions import sinusoids
@@ -12,6 +12,7 @@ __all__ = [
     "POOLINGS",
     "Attention",
     "AttentionPool",
+    "ChannelDropout",
     "ChannelNorm",
     "ConvBlock",
     "Dropout",

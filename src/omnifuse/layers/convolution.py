@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from omnifuse.layers.dropout import ChannelDropout
+
 
 class ChannelNorm(nn.Module):
     """Layer norm over the channels of each place: (N, C, H, W) in channels-last memory."""
@@ -38,7 +40,7 @@ class ConvBlock(nn.Module):
         self.first_norm = ChannelNorm(channels)
         self.second = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.second_norm = ChannelNorm(channels)
-        self.dropout = nn.Dropout2d(dropout)
+        self.dropout = ChannelDropout(dropout)
         self.shortcut = nn.Conv2d(input_channels, channels, 1, bias=False) if input_channels != channels else None
 
     def forward(self, values: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import resource
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from omnifuse.tasks import ClassificationTask
 from omnifuse.tokens import Batch
 from omnifuse.training.batches import BatchSource
 from omnifuse.training.checkpoint import Checkpoint, CheckpointFolder, pack_state, unpack_state
+from omnifuse.training.lanes import Halted, give_generator
 from omnifuse.training.loggers import Logger, NoLogger
 from omnifuse.training.mixing import mix_soft_targets, mix_tokens, mixup_pairs
 from omnifuse.training.optimiser import WeightAverage, make_optimiser, rate_factor
@@ -79,6 +81,7 @@ class Trainer:
         report: Hears of each step.
         judge: Score of the model on rows held out for stopping, or None.
         precision: "fp32" or "bf16"; a resumed training keeps its own.
+        halt: Once set, training ends with `Halted` after the step.
     """
 
     def __init__(
@@ -93,10 +96,12 @@ class Trainer:
         report: Report | None = None,
         judge: Judge | None = None,
         precision: str = "fp32",
+        halt: threading.Event | None = None,
     ) -> None:
         self.model, self.source, self.spec, self.seed = model, source, spec, seed
         self.place, self.logger, self.judge = place, logger or NoLogger(), judge
         self.report: Report = report or (lambda data: None)
+        self.halt = halt or threading.Event()
         self.result = TrainingResult(precision=precision)
         self.best: tuple[float, dict[str, Tensor]] | None = None
         self.best_step = 0
@@ -132,6 +137,8 @@ class Trainer:
             self._recall(saved.facts)
         fabric = make_fabric(self.result.precision)
         self.model.to(fabric.device)
+        self.generator = torch.Generator(fabric.device)
+        give_generator(self.model, self.generator)
         wrapped_optimiser = fabric.setup_optimizers(optimiser)
         self.model.train()
         last_save = time.monotonic()
@@ -143,6 +150,8 @@ class Trainer:
                 self._step(fabric, wrapped_optimiser, batch, step, planned or longest)
                 average.update(self.model, step)
                 step += 1
+                if self.halt.is_set():
+                    raise Halted
                 self._tell(step, planned or longest, time.monotonic() - began, start)
                 if step == part + 1 == 1:  # The first step of all allocates and compiles: not to be counted
                     part, part_began = step, time.monotonic()
@@ -201,7 +210,9 @@ class Trainer:
     def _step(self, fabric: Any, optimiser: Any, batch: Batch, step: int, steps: int) -> None:
         """Forward, backward, clip, update; a step whose loss or gradient is not finite is left out and counted."""
         # Dropout and mixup depend on seed and step alone, so a resumed run draws what an uninterrupted one draws
-        torch.manual_seed((self.seed * 1_000_003 + step) % 2**62)
+        seed = (self.seed * 1_000_003 + step) % 2**62
+        self.generator.manual_seed(seed)
+        torch.manual_seed(seed)
         for group in optimiser.param_groups:
             group["lr"] = self.spec.learning_rate * rate_factor(step, steps, self.spec.warm_up)
         batch = batch.to(fabric.device)
@@ -318,6 +329,7 @@ class Trainer:
 
     def _finish(self, average: WeightAverage, steps: int) -> None:
         """Put the averaged (best) weights into the model."""
+        give_generator(self.model, None)
         self.result.steps = steps
         if self.best is not None:
             self.model.load_state_dict(self.best[1])

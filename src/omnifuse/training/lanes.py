@@ -1,0 +1,95 @@
+"""Several networks trained side by side, each on a thread of its own.
+
+Networks of this size do not fill two cores: their products are small, and much of a step runs on one thread. Two of
+them beside one another, with one thread each, get through more than twice the rows of one after the other.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+Result = TypeVar("Result")
+Job = Callable[[threading.Event], Result]
+
+
+class Halted(BaseException):
+    """Another network's training has failed or was interrupted, so this one ends too."""
+
+
+def give_generator(model: nn.Module, generator: torch.Generator | None) -> None:
+    """Let everything random in a network draw from a generator of its own."""
+    for module in model.modules():
+        if hasattr(module, "generator"):
+            module.generator = generator  # type: ignore[assignment]
+
+
+def draws_globally(model: nn.Module) -> bool:
+    """Whether a network holds torch's own dropout, which draws from the one global generator."""
+    return any(isinstance(module, nn.modules.dropout._DropoutNd) for module in model.modules())
+
+
+def group_sizes(count: int, lanes: int) -> list[int]:
+    """How many networks train at a time: groups of equal size, none smaller than the lanes if that can be.
+
+    Example:
+        >>> group_sizes(5, 2), group_sizes(5, 1), group_sizes(3, 2), group_sizes(5, 16)
+        ([2, 3], [1, 1, 1, 1, 1], [3], [5])
+    """
+    groups = max(1, count // max(lanes, 1))
+    return [count * (number + 1) // groups - count * number // groups for number in range(groups)]
+
+
+def available_lanes() -> int:
+    """Threads that torch may use; one on a graphics card."""
+    return 1 if torch.cuda.is_available() else torch.get_num_threads()
+
+
+def side_by_side(jobs: Sequence[Job[Result]]) -> list[Result]:
+    """Run jobs on threads that share the cores, and wait for all of them.
+
+    Args:
+        jobs: Each is called with an event; once that is set it shall raise `Halted` soon.
+
+    Returns:
+        Their results in order.
+
+    Raises:
+        BaseException: The first failure, after all jobs have ended.
+    """
+    halt, before = threading.Event(), torch.get_num_threads()
+    if len(jobs) == 1:
+        return [jobs[0](halt)]
+    results: dict[int, Result] = {}
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        torch.set_num_threads(max(1, before // len(jobs)))
+        try:
+            results[number] = jobs[number](halt)
+        except Halted:
+            pass
+        except BaseException as error:
+            failures.append(error)
+            halt.set()
+
+    threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(len(jobs))]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    except BaseException:
+        halt.set()
+        for thread in threads:
+            thread.join()
+        raise
+    finally:
+        torch.set_num_threads(before)
+    if failures:
+        raise failures[0]
+    return [results[number] for number in range(len(jobs))]
