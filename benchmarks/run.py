@@ -30,6 +30,7 @@ from benchmarks.score import Answers, measures, model_answer, paired, score_answ
 RESULTS = ROOT / "benchmarks" / "results"
 INTERESTING = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "asimd", "sve")
 QUICK_MINUTES = 0.3
+PLAIN_SEEDS = 1
 
 
 def hardware() -> dict[str, Any]:
@@ -71,9 +72,8 @@ def _plain_key() -> str:
     return hashlib.sha256(Path(plain.__file__).read_bytes()).hexdigest()[:12]
 
 
-def measure_plain(recipe: Recipe, old: dict[str, Any], data: Path, work: Path, seeds: int) -> dict[str, Any]:
-    """Fit and score the reference; only the networks for digits have seeds."""
-    count = seeds if recipe.pack.startswith("avmnist") else 1
+def measure_plain(recipe: Recipe, old: dict[str, Any], data: Path, work: Path, count: int) -> dict[str, Any]:
+    """Fit and score the reference over so many seeds."""
     saved = [
         work / recipe.name / f"plain-{seed}-{Path(test).stem}.npz" for seed in range(count) for test in recipe.tests
     ]
@@ -100,13 +100,15 @@ def measure_seed(recipe: Recipe, seed: int, data: Path, work: Path, minutes: flo
     fit(recipe, data, out, seed, minutes=minutes, work=work / "tables")
     seconds = time.monotonic() - began
     answer, classes = model_answer(out)
-    scores = {}
+    scores, alone = {}, {}
     for test in recipe.tests:
         answers = score_answers(
             recipe, test, answer, classes, who="omnifuse", seed=seed, data=data, work=work / "tables"
         )
         answers.save(work / recipe.name / f"seed{seed}-{Path(test).stem}.npz")
         scores[test] = {name: round(value, 6) for name, value in measures(answers).items()}
+        if recipe.split:
+            alone[test] = _with_only(recipe, test, out, seed, data, work)
     return {
         "seed": seed,
         **source_tree(),
@@ -114,19 +116,32 @@ def measure_seed(recipe: Recipe, seed: int, data: Path, work: Path, minutes: flo
         "load_before": [round(value, 2) for value in load],
         "load_after": [round(value, 2) for value in os.getloadavg()],
         "scores": scores,
+        "with_only": alone,
     }
+
+
+def _with_only(recipe: Recipe, test: str, out: Path, seed: int, data: Path, work: Path) -> dict[str, float]:
+    """Field to the measure when the model is given this field of the test rows and no other."""
+    found = {}
+    for name in recipe.used:
+        answer, classes = model_answer(out, only=name)
+        answers = score_answers(
+            recipe, test, answer, classes, who=f"omnifuse, {name} only", seed=seed, data=data, work=work / "tables"
+        )
+        found[name] = round(measures(answers)[recipe.measure], 6)
+    return found
 
 
 def summary(recipe: Recipe, runs: list[dict[str, Any]], work: Path, plain_seeds: int) -> dict[str, Any]:
     """Test table to mean, deviation, the reference's mean, the difference and whether the aim is reached."""
     found = {}
-    for test in recipe.tests:
+    for number, test in enumerate(recipe.tests):
         stem = Path(test).stem
         values = [run["scores"][test][recipe.measure] for run in runs]
         ours = [Answers.load(work / recipe.name / f"seed{run['seed']}-{stem}.npz") for run in runs]
         others = [Answers.load(work / recipe.name / f"plain-{seed}-{stem}.npz") for seed in range(plain_seeds)]
         reference = [measures(item)[recipe.measure] for item in others]
-        mean, aim = float(np.mean(values)), recipe.aim if recipe.aim is not None else float(np.mean(reference))
+        mean, aim = float(np.mean(values)), recipe.aims[number] if recipe.aims else float(np.mean(reference))
         found[test] = {
             "rows": len(ours[0].truth),
             "mean": mean,
@@ -147,7 +162,7 @@ def bench(recipe: Recipe, data: Path, work: Path, results: Path, *, seeds: int |
     count = seeds or (1 if quick else recipe.seeds)
     minutes = min(recipe.minutes, QUICK_MINUTES) if quick else recipe.minutes
     header = read_header(table_path(recipe, recipe.train, data, work / "tables"))
-    reference = measure_plain(recipe, old, data, work, count)
+    reference = measure_plain(recipe, old, data, work, PLAIN_SEEDS)
     runs: list[dict[str, Any]] = []
     for seed in range(count):
         stored = [work / recipe.name / f"seed{seed}-{Path(test).stem}.npz" for test in recipe.tests]

@@ -12,7 +12,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -167,12 +167,18 @@ def score_answers(
     return answers
 
 
-def model_answer(folder: Path) -> tuple[Callable[[Path], np.ndarray], tuple[str, ...]]:
-    """A saved model as a function of a table, and its classes."""
+def model_answer(folder: Path, *, only: str | None = None) -> tuple[Callable[[Path], np.ndarray], tuple[str, ...]]:
+    """A saved model as a function of a table, and its classes; with `only` every other field is hidden from it."""
     import omnifuse
+    from omnifuse.data.tables import open_table
 
     model = omnifuse.load(folder)
-    return model.predict_proba, tuple(model.schema.targets[0].classes)
+
+    def answer(path: Path) -> np.ndarray:
+        table = open_table(path)
+        return model.predict_proba(table if only is None else replace(table, columns=(only,)))
+
+    return answer, tuple(model.schema.targets[0].classes)
 
 
 def main() -> int:

@@ -2,8 +2,9 @@
 
     python benchmarks/speed.py [--only training row start loader] [--repeats N] [--calls N]
 
-training  operations of the model (forward and backward, no recomputation) x rows/s of the whole loop, over the rate of
-          bare matrix products of the model's own shapes in the precision of the step, interleaved, median of 5
+training  operations of the model (forward and backward, no recomputation) x rows/s of the whole loop of as many
+          networks side by side as fit trains, over the rate of bare matrix products of the model's own shapes in the
+          precision of the step (all threads on one, or a thread each: the quicker way), interleaved, median of 5
 loader    combined / min(loader alone, model alone)
 row       one row through Model.predict, median of 200 calls
 start     `import omnifuse` and `omnifuse --help`, whole process, median of 7
@@ -156,25 +157,43 @@ class Bench:
         size = choose_batch_size(len(self.rows))
         return BatchSource(self.prepared.packs, targets, self.rows, size, 0, change)
 
-    def train(self, source: Any, epochs: int, precision: str) -> float:
-        """Rows a second of the whole loop: loader, steps, logging, checkpoint."""
+    def trainer(self, source: Any, precision: str, lane: int = 0) -> Any:
         from omnifuse.training.checkpoint import CheckpointFolder
         from omnifuse.training.loggers import make_logger
         from omnifuse.training.loop import Trainer
 
-        logger = make_logger("tensorboard", self.work / "logs")
-        place = CheckpointFolder(self.work / "checkpoints")
-        trainer = Trainer(
-            self.model(), source, self.preset.training, seed=0, place=place, logger=logger, precision=precision
+        return Trainer(
+            self.model(),
+            source,
+            self.preset.training,
+            seed=lane,
+            place=CheckpointFolder(self.work / "checkpoints" / str(lane)),
+            logger=make_logger("tensorboard", self.work / "logs" / str(lane)),
+            precision=precision,
         )
-        try:
-            return trainer.run(epochs=epochs).samples_per_s
-        finally:
-            logger.close()
+
+    def train(self, sources: list[Any], precision: str) -> float:
+        """Rows a second of one pass by networks side by side: loader, steps, logging, checkpoint."""
+        from omnifuse.training.lanes import side_by_side
+
+        trainers = [self.trainer(source, precision, lane) for lane, source in enumerate(sources)]
+        began = time.perf_counter()
+        side_by_side([lambda halt, trainer=trainer: trainer.run(epochs=1) for trainer in trainers])
+        seconds = time.perf_counter() - began
+        for trainer in trainers:
+            trainer.logger.close()
+        return len(sources) * len(self.rows) / seconds
 
 
 def _batches(source: Any, count: int) -> list[Any]:
     return list(source.steps(0, min(count, source.steps_per_epoch)))
+
+
+def lane_product_rate(products: Counter[Product], dtype: Any, lanes: int) -> float:
+    """As `product_rate`, one thread beside another; the higher rate of both ways is the limit."""
+    from omnifuse.training.lanes import side_by_side
+
+    return sum(side_by_side([lambda halt: product_rate(products, dtype)] * lanes))
 
 
 def measure_training(bench: Bench, repeats: int) -> dict[str, Any]:
@@ -183,9 +202,10 @@ def measure_training(bench: Bench, repeats: int) -> dict[str, Any]:
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
+    from omnifuse.training.lanes import available_lanes
     from omnifuse.training.precision import choose_precision
 
-    batch, model = _batches(bench.source(), 1)[0], bench.model().train()
+    batch, model, lanes = _batches(bench.source(), 1)[0], bench.model().train(), available_lanes()
     precision = choose_precision("auto", model, batch, by_time=True)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
@@ -193,11 +213,18 @@ def measure_training(bench: Bench, repeats: int) -> dict[str, Any]:
     operations = counter.get_total_flops() / batch.size
     with torch.no_grad():
         products = products_of(lambda: model(batch))
-    bench.train(bench.source(), 1, precision)
-    rates, limits, ratios = [], [product_rate(products, dtype)], []
+
+    def limit() -> float:
+        return max(product_rate(products, dtype), lane_product_rate(products, dtype, lanes))
+
+    def train() -> float:
+        return bench.train([bench.source() for _ in range(lanes)], precision)
+
+    train()
+    rates, limits, ratios = [], [limit()], []
     for _ in range(repeats):
-        rates.append(bench.train(bench.source(), 1, precision))
-        limits.append(product_rate(products, dtype))
+        rates.append(train())
+        limits.append(limit())
         ratios.append(operations * rates[-1] / statistics.mean(limits[-2:]))
     return {
         "training / matrix products": {
@@ -209,6 +236,7 @@ def measure_training(bench: Bench, repeats: int) -> dict[str, Any]:
             "rows_per_s": statistics.median(rates),
             "products_per_s": statistics.median(limits),
             "precision": precision,
+            "lanes": lanes,
             "batch": batch.size,
             "products": [[*shape, times] for shape, times in products.most_common()],
         }
@@ -216,19 +244,24 @@ def measure_training(bench: Bench, repeats: int) -> dict[str, Any]:
 
 
 def measure_loader(bench: Bench, repeats: int) -> dict[str, Any]:
-    """Whether the loader hides behind the model."""
+    """Whether the loader hides behind the model, on one thread as in a lane."""
+    import torch
+
     from omnifuse.training.precision import choose_precision
 
     ready = Ready(_batches(bench.source(), 10_000), bench.rows)
     precision = choose_precision("auto", bench.model().train(), ready.batches[0], by_time=True)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
     alone: dict[str, list[float]] = {"loader": [], "model": [], "combined": []}
     for _ in range(repeats):
         source, began = bench.source(), time.perf_counter()
         for _ in source.steps(0, source.steps_per_epoch):
             pass
         alone["loader"].append(len(bench.rows) / (time.perf_counter() - began))
-        alone["model"].append(bench.train(ready, 1, precision))
-        alone["combined"].append(bench.train(bench.source(), 1, precision))
+        alone["model"].append(bench.train([ready], precision))
+        alone["combined"].append(bench.train([bench.source()], precision))
+    torch.set_num_threads(before)
     ratios = [
         both / min(loader, model)
         for loader, model, both in zip(alone["loader"], alone["model"], alone["combined"], strict=True)

@@ -47,7 +47,7 @@ class Recipe:
         minutes: Upper limit for training.
         measure: Name of the metric that is published.
         seeds: Number of repetitions.
-        aim: Mean of the measure to reach, or None for that of the plain reference.
+        aims: Mean of the measure to reach on each test table; empty for that of the plain reference.
         holes: Share of all media cells that is emptied at random, in training and test rows alike.
     """
 
@@ -63,11 +63,12 @@ class Recipe:
     minutes: float = 6.0
     measure: str = "accuracy"
     seeds: int = 3
-    aim: float | None = None
+    aims: tuple[float, ...] = ()
     holes: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
+        assert len(self.aims) in (0, len(self.tests)), f"{len(self.aims)} aims for {len(self.tests)} test tables"
         assert self.measure in MEASURES, f"{self.measure} is none of {MEASURES}"
         assert set(self.only) <= set(self.fields), f"{self.only} are not all among {self.fields}"
         assert self.label not in self.fields, f"the label '{self.label}' is among the fields"
@@ -76,6 +77,11 @@ class Recipe:
     def used(self) -> tuple[str, ...]:
         """The fields that the run reads."""
         return self.only or self.fields
+
+    @property
+    def split(self) -> bool:
+        """Whether the model is also asked with one of its two fields at a time."""
+        return len(self.used) == 2 and not self.holes
 
     def dropped(self, header: list[str]) -> tuple[str, ...]:
         """Every column but the used fields, the label and the group.

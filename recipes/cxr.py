@@ -23,5 +23,6 @@ RECIPES = (
         group="patientid",
         minutes=2.0,
         measure="roc_auc",
+        aims=(0.83,),
     ),
 )

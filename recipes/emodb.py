@@ -20,5 +20,6 @@ RECIPES = (
         group="speaker",
         minutes=2.0,
         measure="balanced_accuracy",
+        aims=(0.72,),
     ),
 )

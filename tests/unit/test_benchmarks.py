@@ -118,6 +118,22 @@ def test_page_and_readmes(tmp_path):
     assert english.read_text(encoding="utf-8") == first
 
 
+def test_page_says_what_holes_cost_and_what_one_field_gives(tmp_path):
+    def test_of(mean, plain):
+        return {"test.csv": {**fake_recipe()["tests"]["test.csv"], "mean": mean, "plain": plain}}
+
+    run = {**fake_recipe()["runs"][0], "with_only": {"test.csv": {"image": 0.7, "audio": 0.5}}}
+    recipes = {
+        "digits": fake_recipe(tests=test_of(0.9, 0.8), runs=[run, run]),
+        "digits_holes": fake_recipe(tests=test_of(0.8, 0.6), holes=0.5),
+    }
+    (tmp_path / "digits.json").write_text(json.dumps({"pack": "digits", "recipes": recipes}), encoding="utf-8")
+    text = page.page(page.read_results(tmp_path), None)
+    assert "omnifuse loses 0.100, a network that reads zeros in their place 0.200; ratio 0.50" in text
+    assert "- given only image of test.csv: 0.700" in text
+    assert "- given only audio of test.csv: 0.500" in text
+
+
 def test_page_without_results_and_without_markers(tmp_path):
     (tmp_path / "README.md").write_text("no markers\n", encoding="utf-8")
     assert page.write(tmp_path / "none", tmp_path) == [tmp_path / "docs" / "benchmarks.md"]

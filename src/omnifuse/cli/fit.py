@@ -23,7 +23,11 @@ def fit(
     task: list[str] | None = typer.Option(None, "--task", help="COLUMN=KIND, e.g. price=regression."),
     setting: list[str] | None = typer.Option(None, "--set", help="NAME=VALUE: one setting of the preset."),
     drop: list[str] | None = typer.Option(None, "--drop", help="Column to leave out; repeat for several."),
-    group: str | None = typer.Option(None, "--group", help="Rows of one group are never divided between folds."),
+    group: str | None = typer.Option(
+        None,
+        "--group",
+        help="Rows of one group are never divided between learning and scoring (with --time the order decides).",
+    ),
     time: str | None = typer.Option(None, "--time", help="Order of the rows; later rows are held out."),
     seed: int = typer.Option(0, "--seed", help="One seed gives the same model."),
     seeds: int = typer.Option(1, "--seeds", help="Repeat with so many seeds and print mean and sd."),

@@ -18,7 +18,7 @@ from omnifuse.schema import TaskKind
 
 # Half of the Fourier features for each kernel exp(-|x - z|^2 / h)
 BANDWIDTHS = (0.5, 2.0)
-FOURIER_DIM = 384
+FOURIER_DIM = 2048
 # Wider features (bags of n-grams) are used as they are: their products are sharp enough
 WIDEST_FOURIER = 2048
 STRENGTHS = tuple(10.0 ** (0.5 * step) for step in range(-7, 5))
@@ -31,6 +31,41 @@ class Summary:
 
     values: Tensor
     present: Tensor
+
+
+class FieldKernel(nn.Module):
+    """One field's features, whose products are its kernel, and their part of the answers.
+
+    Args:
+        width: S of the summary.
+        num_outputs: C.
+    """
+
+    directions: Tensor
+    phases: Tensor
+    weights: Tensor
+
+    def __init__(self, width: int, num_outputs: int) -> None:
+        super().__init__()
+        self.fourier = width <= WIDEST_FOURIER
+        if self.fourier:
+            half = FOURIER_DIM // len(BANDWIDTHS)
+            scales = torch.tensor([math.sqrt(2 / h) for h in BANDWIDTHS]).repeat_interleave(half)
+            self.register_buffer("directions", torch.randn(width, FOURIER_DIM) * scales)
+            self.register_buffer("phases", 2 * math.pi * torch.rand(FOURIER_DIM))
+        self.register_buffer("weights", torch.zeros(width + FOURIER_DIM * self.fourier, num_outputs))
+
+    def features(self, summary: Summary) -> Tensor:
+        """(B, S') features; zero where the row lacks the field."""
+        values = summary.values
+        if self.fourier:
+            waves = (values @ self.directions + self.phases).cos() * math.sqrt(2 / FOURIER_DIM)
+            values = torch.cat([0.5 * values, waves], dim=1)
+        return values * summary.present.unsqueeze(1)
+
+    def forward(self, summary: Summary) -> Tensor:
+        """(B, C)."""
+        return self.features(summary) @ self.weights
 
 
 class KernelHead(nn.Module):
@@ -53,26 +88,14 @@ class KernelHead(nn.Module):
     def __init__(self, widths: Mapping[str, int], num_outputs: int, kind: TaskKind) -> None:
         super().__init__()
         self.fields, self.kind = tuple(widths), kind
-        for index, (name, width) in enumerate(widths.items()):
-            size = width
-            if width <= WIDEST_FOURIER:
-                half = FOURIER_DIM // 2
-                scales = torch.tensor([math.sqrt(2 / h) for h in BANDWIDTHS]).repeat_interleave(half)
-                self.register_buffer(f"directions_{index}", torch.randn(width, FOURIER_DIM) * scales)
-                self.register_buffer(f"phases_{index}", 2 * math.pi * torch.rand(FOURIER_DIM))
-                size = width + FOURIER_DIM
-            self.register_buffer(f"weights_{index}", torch.zeros(size, num_outputs))
-            assert name in widths
+        self.kernels = nn.ModuleList(FieldKernel(width, num_outputs) for width in widths.values())
         self.register_buffer("bias", torch.zeros(num_outputs))
         self.register_buffer("logit_scale", torch.ones(()))
 
-    def features(self, index: int, summary: Summary) -> Tensor:
-        """(B, S') features of one field whose products are its kernel; zero where the row lacks it."""
-        values = summary.values
-        if hasattr(self, f"directions_{index}"):
-            angles = values @ getattr(self, f"directions_{index}") + getattr(self, f"phases_{index}")
-            values = torch.cat([0.5 * values, angles.cos() * math.sqrt(2 / FOURIER_DIM)], dim=1)
-        return values * summary.present.unsqueeze(1)
+    def present(self, summaries: Mapping[str, Summary]) -> list[tuple[FieldKernel, Summary]]:
+        """The fields that are there, each with its kernel."""
+        pairs = zip(self.fields, self.kernels, strict=True)
+        return [(kernel, summaries[name]) for name, kernel in pairs if name in summaries]  # type: ignore[misc]
 
     @torch.no_grad()
     def fit(self, summaries: Mapping[str, Summary], target: Tensor) -> None:
@@ -84,27 +107,22 @@ class KernelHead(nn.Module):
         """
         known = ~target.isnan().any(dim=1)
         wanted = target[known].double()
-        if len(wanted) < 4:
+        parts = [(kernel, kernel.features(summary)[known].double()) for kernel, summary in self.present(summaries)]
+        if len(wanted) < 4 or not parts:
             return
-        parts = {
-            index: self.features(index, summaries[name])[known].double()
-            for index, name in enumerate(self.fields)
-            if name in summaries
-        }
         mean = wanted.mean(dim=0)
-        gram = torch.stack([part @ part.T for part in parts.values()]).sum(dim=0)
+        gram = torch.stack([part @ part.T for _, part in parts]).sum(dim=0)
         answers, left_out = _ridge(gram, wanted - mean)
-        for index, part in parts.items():
-            getattr(self, f"weights_{index}").copy_(part.T @ answers)
+        for kernel, part in parts:
+            kernel.weights.copy_(part.T @ answers)
         self.bias.copy_(mean)
         self.logit_scale.copy_(torch.tensor(_best_scale(self.kind, mean + left_out, wanted)))
 
     def forward(self, summaries: Mapping[str, Summary], num_rows: int) -> Tensor:
         """(B, C) logits or standardised values from the fields that are there."""
         answers = self.bias.expand(num_rows, -1)
-        for index, name in enumerate(self.fields):
-            if name in summaries:
-                answers = answers + self.features(index, summaries[name]) @ getattr(self, f"weights_{index}")
+        for kernel, summary in self.present(summaries):
+            answers = answers + kernel(summary)
         if self.kind is TaskKind.REGRESSION:
             return answers
         return self.logit_scale * (answers - (0.5 if self.kind is TaskKind.TAGGING else 0.0))
