@@ -28,7 +28,7 @@ def demo(
     progress("stage", {"text": f"generating {TRAIN_ROWS} + {TEST_ROWS} rooms: picture, sound, note, sensors, time"})
     train, test = generate_rooms(out / "data", num_train=TRAIN_ROWS, num_test=TEST_ROWS, seed=seed)
     try:
-        model = fit(train, "event", out=out, valid=test, seed=seed, minutes=1.25, progress=progress)
+        model = fit(train, "event", out=out, valid=test, seed=seed, minutes=1.15, progress=progress)
     finally:
         progress.close()
     result = {"artefact": str(out / "model"), **model.manifest["fit"], "targets": model.metrics["targets"]}

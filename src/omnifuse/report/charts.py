@@ -28,7 +28,8 @@ def _ticks(low: float, high: float, count: int = 4) -> list[float]:
     step = 10 ** np.floor(np.log10(span / count))
     step *= next(m for m in (1, 2, 2.5, 5, 10) if span / (step * m) <= count)
     first = np.ceil(low / step - 1e-9) * step
-    return [float(value) for value in np.arange(first, high + step * 1e-6, step)]
+    # The sum with 0 turns -0 into 0
+    return [float(np.rint(value / step) * step) + 0.0 for value in np.arange(first, high + step * 1e-6, step)]
 
 
 def bars(rows: Sequence[tuple[str, float, float, float, bool]], *, title: str, low: float = 0.0) -> Markup:
