@@ -42,6 +42,7 @@ class Recipe:
         repository: Where the data set comes from.
         only: The fields that this run reads; empty for all of `fields`.
         group: Column whose groups are never divided between learning and scoring.
+        time: Column of times; the networks are held against later rows than they learnt from.
         train: Table to learn from.
         tests: Tables to score, read by `benchmarks/score.py` alone.
         minutes: Upper limit for training.
@@ -58,6 +59,7 @@ class Recipe:
     repository: str
     only: tuple[str, ...] = ()
     group: str | None = None
+    time: str | None = None
     train: str = "train.csv"
     tests: tuple[str, ...] = ("test.csv",)
     minutes: float = 6.0
@@ -84,12 +86,12 @@ class Recipe:
         return len(self.used) == 2 and not self.holes
 
     def dropped(self, header: list[str]) -> tuple[str, ...]:
-        """Every column but the used fields, the label and the group.
+        """Every column but the used fields, the label, the group and the time.
 
         Raises:
             ValueError: The header lacks one of them.
         """
-        kept = (*self.used, self.label, *((self.group,) if self.group else ()))
+        kept = (*self.used, self.label, *(name for name in (self.group, self.time) if name))
         absent = [name for name in kept if name not in header]
         if absent:
             raise ValueError(f"{self.pack}/{self.train} has no column {', '.join(absent)}; it has {', '.join(header)}")
@@ -186,6 +188,8 @@ def command_of(recipe: Recipe, header: list[str], *, seed: int = 0, minutes: flo
         words += ["--drop", name]
     if recipe.group:
         words += ["--group", recipe.group]
+    if recipe.time:
+        words += ["--time", recipe.time]
     words += ["--minutes", f"{minutes or recipe.minutes:g}", "--seed", str(seed), "--no-baselines"]
     return f"omnifuse fit {table} {shlex.join(words)}"
 
@@ -212,6 +216,7 @@ def fit(
         out=out,
         drop=recipe.dropped(read_header(table)),
         group=recipe.group,
+        time=recipe.time,
         seed=seed,
         minutes=minutes or recipe.minutes,
         baselines=False,

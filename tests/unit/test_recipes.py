@@ -11,8 +11,8 @@ TRAPS = ("id", "mnist_file", "finding", "label3", "sentiment", "text_de", "clini
 
 
 def header_of(recipe):
-    group = [recipe.group] if recipe.group else []
-    return [*TRAPS, *recipe.fields, recipe.label, *group]
+    beside = [name for name in (recipe.group, recipe.time) if name]
+    return [*TRAPS, *recipe.fields, recipe.label, *beside]
 
 
 def test_number_of_recipes():
@@ -29,7 +29,7 @@ def test_number_of_recipes():
 def test_only_allowed_columns_are_read(recipe):
     header = header_of(recipe)
     read = set(header) - set(recipe.dropped(header))
-    assert read == {*recipe.used, recipe.label} | ({recipe.group} if recipe.group else set())
+    assert read == {*recipe.used, recipe.label} | {name for name in (recipe.group, recipe.time) if name}
     assert not read & set(TRAPS)
 
 
