@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,10 @@ from omnifuse.data.tables import Table
 from omnifuse.data.targets import encode_target
 from omnifuse.errors import InputError
 from omnifuse.evaluation import known_rows
-from omnifuse.schema import Finding, Schema
+from omnifuse.schema import Finding, Modality, Schema
+
+# Rows in the order of a date column are held out in so many blocks, if there are rows enough
+NUM_BLOCKS, FEWEST_BLOCKED_ROWS = 50, 500
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Prepared:
         packs: Input name to decoded arrays of all rows.
         targets: Target name to encoded cells of all rows (see `encode_target`).
         rows: Numbers of the rows that can be learnt from: something readable and at least one label.
-        groups: (R,) int group of each row, or None.
+        groups: (R,) int group (or block in time) of each row, or None.
         times: (R,) float rank in time of each row, or None.
         notes: Sentences on what was left out and why.
     """
@@ -95,6 +99,32 @@ def _time_ranks(table: Table, column: str | None) -> np.ndarray | None:
     if missing:
         raise InputError(f"the time column '{column}' is empty in row {missing[0] + 1}", fix="Fill it or drop the row")
     return np.asarray([float(parse(cell)["seconds"][0]) for cell in cells])
+
+
+def time_blocks(packs: Mapping[str, Pack], schema: Schema, rows: np.ndarray) -> tuple[str, np.ndarray] | None:
+    """The date column in whose order the rows stand, and (R,) blocks of consecutive rows; None where there is none.
+
+    Neighbours in time are nearly equal, so a row drawn at random would be answered from memory; a block is not.
+
+    Args:
+        packs: Input to decoded arrays.
+        schema: Names the inputs.
+        rows: Rows to learn from, in the order of the table.
+
+    References: Roberts et al. 2017, Cross-validation strategies for data with temporal structure.
+    """
+    if len(rows) < FEWEST_BLOCKED_ROWS:
+        return None
+    for item in schema.inputs:
+        pack = packs[item.name]
+        if item.modality is not Modality.DATE or not pack.present[rows].all():
+            continue
+        steps = np.diff(pack.take(rows).values["seconds"])
+        if (steps >= 0).all() and (steps > 0).mean() > 0.5:
+            blocks = np.zeros(len(pack.present), np.int64)
+            blocks[rows] = np.arange(len(rows)) * NUM_BLOCKS // len(rows)
+            return item.name, blocks
+    return None
 
 
 def learnable_rows(
@@ -165,5 +195,13 @@ def prepare(
             where="; ".join(notes + left_out) or f"the table has {table.num_rows} rows",
             fix="Give at least 10 rows with a label and a readable field",
         )
+    notes += left_out
     groups, times = _codes(table, options.group), _time_ranks(table, options.time)
-    return Prepared(table, schema, findings, preprocessors, packs, targets, rows, groups, times, notes + left_out)
+    blocks = time_blocks(packs, schema, rows) if groups is None and times is None else None
+    if blocks is not None:
+        groups = blocks[1]
+        notes.append(
+            f"The rows stand in the order of '{blocks[0]}': blocks of {-(-len(rows) // NUM_BLOCKS)} consecutive rows "
+            "are held out whole, since a row's neighbours in time would give its answer away."
+        )
+    return Prepared(table, schema, findings, preprocessors, packs, targets, rows, groups, times, notes)
