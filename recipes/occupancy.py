@@ -1,6 +1,7 @@
-"""Temperature, humidity, light, CO2 and time -> room occupied: 8,143 training, 2,665 and 9,752 test rows.
+"""Temperature, humidity, light and CO2 -> room occupied: 8,143 training, 2,665 and 9,752 test rows.
 
-Light alone nearly solves it; the second test set holds days with the door open.
+Light alone nearly solves it; the second test set holds days with the door open. The date is not read: learning from some
+days of the training table and answering earlier or later ones, networks that read it were worse (0.964 against 0.975).
 
 Command:   python -m recipes occupancy
 Data:      github:LuisM78/Occupancy-detection-data (UCI data set 357; Candanedo and Feldheim 2016), the official files.
@@ -16,7 +17,7 @@ RECIPES = (
         name="occupancy",
         pack="occupancy_sensors",
         label="Occupancy",
-        fields=("Temperature", "Humidity", "Light", "CO2", "HumidityRatio", "date"),
+        fields=("Temperature", "Humidity", "Light", "CO2", "HumidityRatio"),
         repository="github:LuisM78/Occupancy-detection-data",
         tests=("test.csv", "test2.csv"),
         minutes=2.0,

@@ -107,9 +107,10 @@ class MultimodalModel(nn.Module):
 
     def fit_kernels(self, batch: Batch) -> None:
         """Fit the kernel heads to a batch of training rows in closed form."""
-        summaries = self.summarise(batch)
-        for name, kernel, task in zip(self.kernel_targets, self.kernels, self.tasks, strict=True):
-            kernel.fit(summaries, task.dense_target(batch.targets[name]))  # type: ignore[operator]
+        tasks = dict(zip(self.targets, self.tasks, strict=True))
+        summaries = self.summarise(batch) if self.kernel_targets else {}
+        for name, kernel in zip(self.kernel_targets, self.kernels, strict=True):
+            kernel.fit(summaries, tasks[name].dense_target(batch.targets[name]))  # type: ignore[operator]
 
     def answer_by_kernels(self, summaries: Mapping[str, Summary], num_rows: int) -> dict[str, Tensor]:
         """Target to (B, C) of its kernel head, from the summaries of any subset of the fields."""

@@ -228,6 +228,8 @@ PRESETS: dict[str, Preset] = {
 
 # From so many rows on, dropout costs more than it gives within a few minutes of training
 PLENTY_ROWS = 1000
+# From so many rows on, a kernel machine on fixed features adds nothing, and beyond the training rows' range it errs
+MOST_KERNEL_ROWS = 5000
 
 
 def choose_preset(name: str, schema: Schema, num_rows: int) -> Preset:
@@ -253,7 +255,7 @@ def automatic(schema: Schema, num_rows: int) -> Preset:
     if num_rows < PLENTY_ROWS:
         training = replace(start.training, epochs=epochs, augment=0.5)
         return replace(start, name="auto", training=training)
-    model = replace(start.model, dropout=0.0, modality_dropout=0.1)
+    model = replace(start.model, dropout=0.0, modality_dropout=0.1, kernel=num_rows < MOST_KERNEL_ROWS)
     return replace(start, name="auto", model=model, training=replace(start.training, epochs=epochs, augment=0.3))
 
 

@@ -257,6 +257,12 @@ def test_every_cell_of_a_media_column_missing_at_predict(fitted, rooms):
     assert all(not {"picture", "sound"} & set(answer.modalities_used) for answer in answers)
 
 
+def test_a_fit_without_the_kernel_head(rows, tmp_path):
+    model = fit(rows, out=tmp_path / "run", settings={"kernel": "false"}, drop=("key", "tags"))
+    assert not any("kernel" in name for name in model.network.state_dict())
+    assert all(answer.error is None for answer in model.predict(rows[:5]))
+
+
 def test_another_table_is_scored_by_simple_models_too(rows, tmp_path):
     other = plain_rows(30, seed=9, holes=0.2)
     model = fit(rows, out=tmp_path / "run", valid=other, baselines=True, fields={"note": "text"}, drop=("key", "tags"))

@@ -13,12 +13,16 @@ from omnifuse.tokens import FieldBatch, Tokens
 _DAY = 86_400.0
 _YEAR_DAYS = 365.2425
 NUM_FEATURES = 14
+# A cycle that the training rows do not show this many times names single days instead: they would be learnt by heart
+_REPEATS = 2
 
 
 class DateEncoder(nn.Module):
     """Hour, weekday, day of the year as circles, and the time elapsed since the middle of the training rows.
 
-    The elapsed time is held at the ends of the training span: a network does not know what lies beyond.
+    A circle is read where the training rows span its period twice, the elapsed time where they span two years: on a
+    week of rows the day of the year would only name each day. The elapsed time is held at the ends of the training
+    span: a network does not know what lies beyond.
 
     Args:
         dim: D.
@@ -29,6 +33,7 @@ class DateEncoder(nn.Module):
     """
 
     turns: Tensor
+    read: Tensor
 
     def __init__(self, *, dim: int, earliest: int = 0, latest: int = 0, median: int = 0, dropout: float = 0.0) -> None:
         super().__init__()
@@ -39,6 +44,13 @@ class DateEncoder(nn.Module):
         self.norm = nn.LayerNorm(dim)
         turns = torch.tensor([1.0, 2.0, 3.0, 1.0, 1.0, 2.0]) * 2 * math.pi
         self.register_buffer("turns", turns, persistent=False)
+        self.register_buffer("read", self._read(), persistent=False)
+
+    def _read(self) -> Tensor:
+        """(14,) 1 where the training span holds a feature's period twice, else 0."""
+        days = (self.latest - self.earliest) / _DAY
+        circles = [days >= _REPEATS * period for period in (1, 1, 1, 7, _YEAR_DAYS, _YEAR_DAYS)]
+        return torch.tensor([*circles, *circles, days >= _REPEATS * 7, days >= _REPEATS * _YEAR_DAYS]).float()
 
     def features(self, seconds: Tensor) -> Tensor:
         """(P,) int64 seconds to (P, 14) numbers between about -1 and 1."""
@@ -50,7 +62,7 @@ class DateEncoder(nn.Module):
         elapsed = (seconds.clamp(self.earliest, self.latest) - self.median).double() / span
         angles = torch.stack([hour, hour, hour, weekday.float() / 7, year, year], dim=1) * self.turns
         rest = torch.stack([(weekday >= 5).float(), elapsed.float()], dim=1)
-        return torch.cat([angles.sin(), angles.cos(), rest], dim=1)
+        return torch.cat([angles.sin(), angles.cos(), rest], dim=1) * self.read
 
     def summarise(self, batch: FieldBatch) -> Tensor:
         """(P, summary_dim): the circles and the elapsed time, about unit length."""

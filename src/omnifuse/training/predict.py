@@ -143,7 +143,10 @@ def _run(
     for start in range(0, max(len(rows), 1), batch_size):
         batch = make_batch(used, rows[start : start + batch_size]).to(device)
         encoded = [member.encode(batch) for member in members]
-        summaries = [member.summarise(batch) if heads is None or KERNEL in heads else {} for member in members]
+        summaries = [
+            member.summarise(batch) if member.kernel_targets and (heads is None or KERNEL in heads) else {}
+            for member in members
+        ]
         for subset in parts:
             kernels = [
                 member.answer_by_kernels(_only(found, subset), batch.size)
