@@ -226,10 +226,9 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-# From so many rows on, dropout costs more than it gives within a few minutes of training
+# From so many rows on, dropout costs more than it gives within a few minutes of training; a kernel machine on fixed
+# features adds nothing, and beyond the range of the training rows it errs
 PLENTY_ROWS = 1000
-# From so many rows on, a kernel machine on fixed features adds nothing, and beyond the training rows' range it errs
-MOST_KERNEL_ROWS = 5000
 
 
 def choose_preset(name: str, schema: Schema, num_rows: int) -> Preset:
@@ -255,7 +254,7 @@ def automatic(schema: Schema, num_rows: int) -> Preset:
     if num_rows < PLENTY_ROWS:
         training = replace(start.training, epochs=epochs, augment=0.5)
         return replace(start, name="auto", training=training)
-    model = replace(start.model, dropout=0.0, modality_dropout=0.1, kernel=num_rows < MOST_KERNEL_ROWS)
+    model = replace(start.model, dropout=0.0, modality_dropout=0.1, kernel=False)
     return replace(start, name="auto", model=model, training=replace(start.training, epochs=epochs, augment=0.3))
 
 
