@@ -264,8 +264,9 @@ def _prepare_member(prepared: Prepared, rows: MemberRows, task: Task, number: in
     packs = {item.name: prepared.packs[item.name] for item in task.schema.inputs}
     measured = np.random.default_rng(seed).permutation(rows.train)[:MEASURED_ROWS]
     model.initialise(make_batch(packs, measured))
-    fitted = np.sort(np.random.default_rng(seed).permutation(rows.train)[:KERNEL_ROWS])
-    model.fit_kernels(make_batch(packs, fitted, targets=training_targets(prepared, task.schema, rows.train)))
+    if model.kernel_targets:
+        fitted = np.sort(np.random.default_rng(seed).permutation(rows.train)[:KERNEL_ROWS])
+        model.fit_kernels(make_batch(packs, fitted, targets=training_targets(prepared, task.schema, rows.train)))
     _balance(model, prepared, rows.train, task.training.balance)
     change = _augmenter(prepared, task)
     source = BatchSource(

@@ -56,25 +56,27 @@ def simple_scores(
         seed: Of the learners.
         seconds: Time limit.
     """
-    if partition.fold is not None and asked is None:
-        splits = [(member.train, member.out) for member in partition.members]
-    else:
-        learnt = partition.report if partition.fold is not None else partition.members[0].train
-        splits = [(learnt, partition.report)]
-    table: Any = prepared.table
-    packs: Mapping[str, Pack] = prepared.packs
-    truths: Mapping[str, np.ndarray] = prepared.targets
-    rows = partition.report
-    if asked is not None:
-        learnt = splits[0][0]
-        if len(learnt) > MOST_LEARNT_ROWS:
-            learnt = np.sort(np.random.default_rng(seed).choice(learnt, MOST_LEARNT_ROWS, replace=False))
-        rows = len(learnt) + np.arange(asked.decoded.table.num_rows)
-        splits = [(np.arange(len(learnt)), rows)]
-        table = _Stacked(prepared.table, learnt, asked.decoded.table)
-        packs = {name: stack_packs(pack, learnt, asked.decoded.packs[name]) for name, pack in prepared.packs.items()}
-        truths = {name: np.concatenate([prepared.targets[name][learnt], found]) for name, found in asked.truths.items()}
-    return _by_target(prepared, splits, rows, (table, packs, truths), seed=seed, seconds=seconds)
+    if asked is None:
+        rows = partition.report
+        splits = [(partition.members[0].train, rows)]
+        if partition.fold is not None:
+            splits = [(member.train, member.out) for member in partition.members]
+        read: tuple[Any, Mapping[str, Pack], Mapping[str, np.ndarray]] = (
+            prepared.table,
+            prepared.packs,
+            prepared.targets,
+        )
+        return _by_target(prepared, splits, rows, read, seed=seed, seconds=seconds)
+    learnt = partition.members[0].train if partition.fold is None else partition.report
+    if len(learnt) > MOST_LEARNT_ROWS:
+        learnt = np.sort(np.random.default_rng(seed).choice(learnt, MOST_LEARNT_ROWS, replace=False))
+    rows = len(learnt) + np.arange(asked.decoded.table.num_rows)
+    read = (
+        _Stacked(prepared.table, learnt, asked.decoded.table),
+        {name: stack_packs(pack, learnt, asked.decoded.packs[name]) for name, pack in prepared.packs.items()},
+        {name: np.concatenate([prepared.targets[name][learnt], found]) for name, found in asked.truths.items()},
+    )
+    return _by_target(prepared, [(np.arange(len(learnt)), rows)], rows, read, seed=seed, seconds=seconds)
 
 
 def _by_target(

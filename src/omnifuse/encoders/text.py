@@ -36,13 +36,12 @@ class NgramBag(nn.Module):
 
     def grams(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Packed ids (N,) to gram indices and the row of each, ordered by row."""
+        pairs = (ids[:-1] * _MIXER + ids[1:]) % self.num_buckets + self.vocab_size
         if lengths.shape[0] == 1:
-            pairs = (ids[:-1] * _MIXER + ids[1:]) % self.num_buckets + self.vocab_size
             grams = torch.cat([ids, pairs])
             return grams, torch.zeros_like(grams)
         rows = torch.repeat_interleave(torch.arange(lengths.shape[0], device=ids.device), lengths)
         same = rows[1:] == rows[:-1]
-        pairs = (ids[:-1] * _MIXER + ids[1:]) % self.num_buckets + self.vocab_size
         grams = torch.cat([ids, pairs[same]])
         owners = torch.cat([rows, rows[1:][same]])
         order = torch.argsort(owners, stable=True)
