@@ -2,7 +2,8 @@
 
 Light alone nearly solves it; the second test set holds days with the door open. The date is not read: learning from
 some days of the training table and answering earlier or later ones, networks that read it were worse (0.964, against
-0.975 without it).
+0.975 without it). Its order still holds out whole stretches of time, and there the linear head answers days that were
+not learnt from better than the network does (0.983 to 0.992 against 0.955 to 0.971 on days of the training table).
 
 Command:   python -m recipes occupancy
 Data:      github:LuisM78/Occupancy-detection-data (UCI data set 357; Candanedo and Feldheim 2016), the official files.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from omnifuse.tasks import KernelHead, Summary, TaskOutput
+from omnifuse.tasks import Summary, TaskOutput
 from omnifuse.tokens import Batch, Fused, Tokens, scatter
 
 Change = Callable[[dict[str, Tokens]], dict[str, Tokens]]
@@ -46,7 +46,7 @@ class MultimodalModel(nn.Module):
         trunk: Blocks that all fields share, or None.
         alignment: Auxiliary loss between the fields' tokens, or None.
         alignment_weight: Its weight.
-        kernels: Target to a kernel head that reads the encoders' summaries.
+        shallow: Target to a shallow head, which reads the encoders' summaries.
         modality_dropout: Chance of each field to be hidden from the fusion in training, row by row.
     """
 
@@ -62,7 +62,7 @@ class MultimodalModel(nn.Module):
         trunk: nn.Module | None = None,
         alignment: nn.Module | None = None,
         alignment_weight: float = 0.0,
-        kernels: Mapping[str, KernelHead] | None = None,
+        shallow: Mapping[str, nn.Module] | None = None,
         modality_dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -72,8 +72,8 @@ class MultimodalModel(nn.Module):
         self.tasks = nn.ModuleList(tasks.values())
         self.alignment, self.alignment_weight = alignment, alignment_weight
         self.modality_dropout = modality_dropout
-        self.kernel_targets = tuple(kernels or {})
-        self.kernels = nn.ModuleList((kernels or {}).values())
+        self.shallow_targets = tuple(shallow or {})
+        self.shallow = nn.ModuleList((shallow or {}).values())
 
     def initialise(self, batch: Batch) -> None:
         """Let encoders measure statistics of training rows."""
@@ -93,11 +93,16 @@ class MultimodalModel(nn.Module):
             tokens = self.trunk(tokens)
         return {name: scatter(item, batch.fields[name].present) for name, item in tokens.items()}
 
+    def summarised_fields(self) -> tuple[str, ...]:
+        """Fields that the shallow heads read."""
+        return self.shallow[0].fields if self.shallow_targets else ()  # type: ignore[return-value]
+
     def summarise(self, batch: Batch) -> dict[str, Summary]:
-        """Fixed features of the fields in the batch whose encoders give them."""
+        """Fixed features of the fields in the batch that the shallow heads read."""
         found: dict[str, Summary] = {}
+        wanted = self.summarised_fields()
         for name, encoder in zip(self.fields, self.encoders, strict=True):
-            if name in batch.fields and getattr(encoder, "summary_dim", False) and len(batch.fields[name].lengths):
+            if name in wanted and name in batch.fields and len(batch.fields[name].lengths):
                 part = batch.fields[name]
                 values = encoder.summarise(part)  # type: ignore[operator]
                 spread = values.new_zeros((len(part.present), values.shape[1]))
@@ -105,17 +110,16 @@ class MultimodalModel(nn.Module):
                 found[name] = Summary(spread, part.present)
         return found
 
-    def fit_kernels(self, batch: Batch) -> None:
-        """Fit the kernel heads to a batch of training rows in closed form."""
+    def fit_shallow(self, batch: Batch) -> None:
+        """Fit the shallow heads to a batch of training rows at once."""
         tasks = dict(zip(self.targets, self.tasks, strict=True))
-        summaries = self.summarise(batch) if self.kernel_targets else {}
-        for name, kernel in zip(self.kernel_targets, self.kernels, strict=True):
-            kernel.fit(summaries, tasks[name].dense_target(batch.targets[name]))  # type: ignore[operator]
+        summaries = self.summarise(batch)
+        for name, head in zip(self.shallow_targets, self.shallow, strict=True):
+            head.fit(summaries, tasks[name].dense_target(batch.targets[name]))  # type: ignore[operator]
 
-    def answer_by_kernels(self, summaries: Mapping[str, Summary], num_rows: int) -> dict[str, Tensor]:
-        """Target to (B, C) of its kernel head, from the summaries of any subset of the fields."""
-        pairs = zip(self.kernel_targets, self.kernels, strict=True)
-        return {name: kernel(summaries, num_rows) for name, kernel in pairs}
+    def answer_shallow(self, summaries: Mapping[str, Summary], num_rows: int) -> dict[str, Tensor]:
+        """Target to (B, C) of its shallow head, from the summaries of any subset of the fields."""
+        return {name: head(summaries, num_rows) for name, head in zip(self.shallow_targets, self.shallow, strict=True)}
 
     def read(
         self,

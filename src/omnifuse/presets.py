@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from torch import nn
+
 from omnifuse.association import AlignmentLoss
 from omnifuse.encoders import DEFAULT_ENCODERS, EncoderOptions, Projectors, SharedTrunk, encoder_entry
 from omnifuse.errors import ArtefactError, InputError, did_you_mean
@@ -13,7 +15,7 @@ from omnifuse.fusion import FUSIONS
 from omnifuse.layers import POOLINGS
 from omnifuse.model import MultimodalModel
 from omnifuse.schema import Modality, Schema
-from omnifuse.tasks import TASKS, KernelHead, kernel_widths
+from omnifuse.tasks import NO_SHALLOW_HEAD, SHALLOW_HEADS, TASKS, readable_widths
 
 # Setting to its smallest and largest value
 _RANGES: dict[str, tuple[float, float]] = {
@@ -82,7 +84,7 @@ class ModelSpec:
         auxiliary: Weight of the single-field heads.
         alignment: Weight of the contrastive alignment between fields; 0 leaves it out.
         label_smoothing: Share of the label spread over all classes.
-        kernel: Whether a kernel machine on fixed features stands beside the network's heads.
+        shallow: Model of fixed features beside the network's heads: name in `tasks.SHALLOW_HEADS`, or "none".
     """
 
     dim: int = 64
@@ -100,7 +102,7 @@ class ModelSpec:
     auxiliary: float = 0.5
     alignment: float = 0.0
     label_smoothing: float = 0.05
-    kernel: bool = True
+    shallow: str = "kernel"
 
     def __post_init__(self) -> None:
         """Refuse unknown names and values out of range."""
@@ -112,6 +114,7 @@ class ModelSpec:
             )
         _check_name("fusion", self.fusion, FUSIONS)
         _check_name("pooling", self.pooling, POOLINGS)
+        _check_name("shallow head", self.shallow, (*SHALLOW_HEADS, NO_SHALLOW_HEAD))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -226,8 +229,8 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-# From so many rows on, dropout costs more than it gives within a few minutes of training; a kernel machine on fixed
-# features adds nothing, and beyond the range of the training rows it errs
+# From so many rows on, dropout costs more than it gives within a few minutes of training; a kernel machine adds nothing
+# and errs beyond the range of the training rows, where a linear model holds
 PLENTY_ROWS = 1000
 
 
@@ -254,7 +257,7 @@ def automatic(schema: Schema, num_rows: int) -> Preset:
     if num_rows < PLENTY_ROWS:
         training = replace(start.training, epochs=epochs, augment=0.5)
         return replace(start, name="auto", training=training)
-    model = replace(start.model, dropout=0.0, modality_dropout=0.1, kernel=False)
+    model = replace(start.model, dropout=0.0, modality_dropout=0.1, shallow="linear")
     return replace(start, name="auto", model=model, training=replace(start.training, epochs=epochs, augment=0.3))
 
 
@@ -308,11 +311,12 @@ def build_from_spec(schema: Schema, preprocessors: Mapping[str, Any], spec: Mode
         InputError: An encoder's name is unknown or reads another modality.
     """
     options = EncoderOptions(spec.dim, spec.encoder_depth, spec.num_heads, spec.dropout, spec.gated)
-    encoders, modalities = {}, {}
+    encoders: dict[str, nn.Module] = {}
+    modalities: dict[str, Modality] = {}
     for item in schema.inputs:
         entry = encoder_entry(spec.encoders.get(item.name, DEFAULT_ENCODERS[item.modality]), item.modality)
         encoders[item.name] = entry.build(preprocessors[item.name], options)
-        modalities[item.name] = item.modality.value
+        modalities[item.name] = item.modality
     names = tuple(encoders)
     widths = {name: int(getattr(encoder, "dim", spec.dim)) for name, encoder in encoders.items()}
     trunk = None
@@ -330,16 +334,20 @@ def build_from_spec(schema: Schema, preprocessors: Mapping[str, Any], spec: Mode
         )
         for target in schema.targets
     }
-    readable = kernel_widths(names, list(encoders.values())) if spec.kernel else {}
-    kernels = {name: KernelHead(readable, task.num_outputs, task.kind) for name, task in tasks.items()}  # type: ignore[arg-type]
+    widths_read = readable_widths(spec.shallow, encoders, modalities)
+    shallow = {
+        name: SHALLOW_HEADS[spec.shallow](widths_read, task.num_outputs, task.kind)  # type: ignore[arg-type]
+        for name, task in tasks.items()
+        if widths_read
+    }
     return MultimodalModel(
         encoders,
-        Projectors(widths, modalities, spec.dim),
+        Projectors(widths, {name: item.value for name, item in modalities.items()}, spec.dim),
         FUSIONS[spec.fusion](spec.dim, names, num_heads=spec.num_heads, depth=spec.fusion_depth, dropout=spec.dropout),
         tasks,
         trunk=trunk,
         alignment=AlignmentLoss(names, spec.dim) if spec.alignment and len(names) > 1 else None,
         alignment_weight=spec.alignment,
-        kernels=kernels if readable else None,
+        shallow=shallow,
         modality_dropout=spec.modality_dropout,
     )

@@ -1,4 +1,4 @@
-"""T01 to T08: pictures that are empty, cut, forged, foreign or of a rare kind."""
+"""T01 to T08, T12: pictures that are empty, cut, forged, foreign, of a rare kind, or hold no numbers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 from tests.made_media import chunk, encoded, little_memory, png, sound, ways_in
 
+from omnifuse.data.decoded import REPAIRED
 from omnifuse.data.image import FITS, ImagePreprocessor
 from omnifuse.data.media import MediaDoor, MediaLimits
 from omnifuse.data.workers import decode_cell
@@ -246,6 +247,42 @@ def test_t08_floats_and_wide_integers_are_scaled():
     assert DOOR.image(Image.fromarray(np.full((2, 2), 7.0, np.float32))).max() == 0
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("turn", [1, 6])
+def test_t12_pixels_that_are_not_finite_become_0_and_are_remarked(bad, turn):
+    values = DRAW.random((6, 5)).astype(np.float32)
+    values[2, 3] = values[0, 0] = bad
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    expected = np.round(np.nan_to_num(values, nan=0, posinf=0, neginf=0) * 255)
+    expected = np.repeat((expected if turn == 1 else np.rot90(expected, -1))[:, :, None], 3, axis=2)
+    data = encoded(Image.fromarray(values), "TIFF", exif=exif)
+    remarks: list[str] = []
+    close(DOOR.image(data, remarks=remarks), expected)
+    assert remarks == ["2 of 30 pixels are not finite numbers and count as 0"]
+    close(DOOR.image(data), expected)
+    answer = decode_cell(data, ImagePreprocessor(16, 16), DOOR)
+    assert answer.remarks == ((REPAIRED, remarks[0]),)
+    loaded: list[str] = []
+    DOOR.image(Image.fromarray(values), remarks=loaded)
+    assert loaded == remarks
+
+
+def test_t12_pictures_of_numbers_alone_are_not_remarked():
+    remarks: list[str] = []
+    for picture in (DRAW.random((6, 5)).astype(np.float32), np.array([[-5, 0, 995]], np.int32), NOISE):
+        DOOR.image(encoded(Image.fromarray(picture), "TIFF"), remarks=remarks)
+    assert remarks == []
+
+
+def test_t12_picture_without_one_finite_pixel_is_rejected():
+    for bad in (np.nan, np.inf):
+        picture = Image.fromarray(np.full((4, 4), bad, np.float32))
+        for cell in (picture, encoded(picture, "TIFF")):
+            with pytest.raises(MediaError, match="Not one pixel of the picture is a finite number"):
+                DOOR.image(cell)
+
+
 def test_t08_palette_with_transparency_lies_on_white():
     picture = Image.new("P", (3, 1))
     picture.putdata([0, 1, 2])
@@ -342,6 +379,7 @@ def test_t51_no_message_holds_an_address_or_a_resolved_path(tmp_path):
 
 
 def test_pictures_with_flipped_bits_give_pixels_or_a_clean_error():
+    num_read = 0
     for kind in ("PNG", "JPEG", "GIF", "TIFF", "WEBP", "BMP"):
         data = encoded(Image.fromarray(NOISE), kind)
         for _ in range(60):
@@ -350,5 +388,7 @@ def test_pictures_with_flipped_bits_give_pixels_or_a_clean_error():
                 broken[at] ^= 1 << int(DRAW.integers(0, 8))
             try:
                 assert MediaDoor(limits=MediaLimits(max_pixels=10**6)).image(broken).ndim == 3
+                num_read += 1
             except MediaError:
                 continue
+    assert 0 < num_read < 6 * 60

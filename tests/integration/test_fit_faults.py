@@ -8,6 +8,7 @@ import math
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 from tests.conftest import ONE_LABEL, QUICK, plain_rows, room_rows
 
 import omnifuse
@@ -244,10 +245,28 @@ def test_media_of_other_sizes_and_rates_are_answered(fitted, rooms):
         sound = draw.normal(0, 0.1, int(rate * seconds)).astype(np.float32)
         rows.append(rows[0] | {"sound": (sound, rate)})
     rows.append(rows[0] | {"sound": (np.zeros((8000, 2), np.float32), 8000)})
-    for answer in fitted.model.predict(rows, proba=True):
+    answers = fitted.model.predict(rows, proba=True)
+    longest = f"{fitted.model.preprocessors['sound'].max_seconds:g}"
+    told = {number: answer.warnings for number, answer in enumerate(answers) if answer.warnings}
+    assert told == {9: (f"sound: only the first {longest} s are used",)}
+    for answer in answers:
         assert answer.error is None
-        assert all("only the first" in warning for warning in answer.warnings)
         assert sum(answer.targets["event"].probabilities.values()) == pytest.approx(1)
+
+
+def test_t12_answers_say_which_media_hold_no_numbers(fitted, rooms):
+    rows = room_rows(rooms.train, 3)
+    values = np.random.default_rng(0).random((20, 20)).astype(np.float32)
+    values[:2] = np.nan
+    rows[1]["picture"] = Image.fromarray(values)
+    rows[2]["sound"] = (np.where(np.arange(8000) < 7, np.nan, 0.1).astype(np.float32), 8000)
+    answers = fitted.model.predict(rows)
+    assert [answer.warnings for answer in answers] == [
+        (),
+        ("picture: 40 of 400 pixels are not finite numbers and count as 0",),
+        ("sound: 7 of 8000 samples are not finite numbers and count as 0",),
+    ]
+    assert all(answer.error is None for answer in answers)
 
 
 def test_every_cell_of_a_media_column_missing_at_predict(fitted, rooms):
@@ -257,9 +276,9 @@ def test_every_cell_of_a_media_column_missing_at_predict(fitted, rooms):
     assert all(not {"picture", "sound"} & set(answer.modalities_used) for answer in answers)
 
 
-def test_a_fit_without_the_kernel_head(rows, tmp_path):
-    model = fit(rows, out=tmp_path / "run", settings={"kernel": "false"}, drop=("key", "tags"))
-    assert not any("kernel" in name for name in model.network.state_dict())
+def test_a_fit_without_a_shallow_head(rows, tmp_path):
+    model = fit(rows, out=tmp_path / "run", settings={"shallow": "none"}, drop=("key", "tags"))
+    assert not any("shallow" in name for name in model.network.state_dict())
     assert all(answer.error is None for answer in model.predict(rows[:5]))
 
 

@@ -128,11 +128,13 @@ def test_embeddings_have_unit_length_and_are_nan_where_a_field_is_absent(plain):
     assert (np.isnan(vectors["embedding_note"]).any(axis=1) == gone).all()
 
 
+# Not `ru_maxrss`: a child's begins with the size of the process that started it, which would hide the growth
 MEASURED = """
-import atexit, resource, sys, torch
+import atexit, pathlib, sys, torch
 torch.set_num_threads(1)
 from omnifuse.cli.main import run
-atexit.register(lambda: print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr))
+status = pathlib.Path("/proc/self/status")
+atexit.register(lambda: print("PEAK", status.read_text().split("VmHWM:")[1].split()[0], file=sys.stderr))
 run(["predict", sys.argv[1], sys.argv[2], "-o", sys.argv[3]])
 """
 

@@ -84,7 +84,8 @@ def test_the_page_of_a_fit_is_self_contained_and_says_what_it_must(fitted):
     verdict = fitted.model.metrics["targets"]["event"]["fusion"]["verdict"]
     assert verdict == "cannot tell"
     assert verdict in page.text
-    assert "Whether fusing helped cannot be told on 80 rows" in page.text
+    assert "Whether fusing helped cannot be told on 80 rows, judged by accuracy" in page.text
+    assert "against the best single field, judged by accuracy, paired over rows" in page.text
     assert "On rows it had not learnt from" in page.text
     assert "5-fold out-of-fold answers of 80 rows" in page.text
     assert "always giving the most frequent answer reaches" in page.text
@@ -97,6 +98,18 @@ def test_the_page_of_a_fit_is_self_contained_and_says_what_it_must(fitted):
     assert counts["audio"] >= 3
     assert counts["svg"] >= 5
     assert len(text) < 5_000_000
+
+
+def test_an_uneven_label_is_told_by_its_ranking(tmp_path):
+    rows = plain_rows(60)
+    for number, row in enumerate(rows):
+        row["kind"] = "rare" if number % 5 == 0 else "often"
+    model = omnifuse.fit(rows, "kind", out=tmp_path / "run", **QUICK, **ONE_LABEL)
+    page = check_inert((tmp_path / "run/report/report.html").read_text())
+    assert f"ROC AUC for kind is {model.metrics['targets']['kind']['metrics']['roc_auc']['value']:.3f}" in page.text
+    assert "Only 20.0% of these rows are 'rare'" in page.text
+    tiles = page.text[page.text.index("How good: kind") :]
+    assert tiles.index("ROC AUC") < tiles.index("balanced accuracy") < tiles.index("accuracy[")
 
 
 def test_report_media_none_shows_no_medium(tmp_path, rooms):

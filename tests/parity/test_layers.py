@@ -60,6 +60,7 @@ def test_attention_is_that_of_torch():
     whole = torch.ones_like(mask)
     wanted, _ = peer(tokens, tokens, tokens)
     torch.testing.assert_close(attention(tokens, whole), wanted, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(attention(tokens, None), wanted, atol=1e-6, rtol=1e-5)
 
 
 def test_attention_gradients_are_those_of_torch():

@@ -33,3 +33,15 @@ def test_page_lists_every_numbered_fault_and_no_other():
     page = (HOME / "docs/faults.md").read_text(encoding="utf-8")
     assert [line for line in page.splitlines() if re.match(r"\| T\d", line)] == expected
     assert len(expected) >= 25
+
+
+def test_page_names_no_test_that_is_not_there():
+    page = (HOME / "docs/faults.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(test_t\d\d_\w+)`", page)
+    there = {
+        f"test_{number.lower()}_{words.removesuffix(' (slow)').replace(' ', '_')}"
+        for number, tests in numbered_tests().items()
+        for words, _ in tests
+    }
+    assert len(named) >= 3
+    assert set(named) <= there

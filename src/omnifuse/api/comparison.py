@@ -95,10 +95,11 @@ def single_scores(
         encoded = prepared.targets[target.name]
         bare = bare_readout(target, schema, encoded, partition.members[0].train)
         calibrate = answers_of_members(prepared, partition, network, partition.calibrate, [subset])
-        readouts[target.name] = fit_readout(bare, calibrate, encoded[partition.calibrate])
+        stretches = partition.stretches(partition.calibrate)
+        readouts[target.name] = fit_readout(bare, calibrate, encoded[partition.calibrate], stretches=stretches)
         if partition.fold is not None:
-            folds = partition.fold[partition.report]
-            found = crossfitted_scores(bare, calibrate, encoded[partition.report], folds)[subset]
+            folds, truth = partition.fold[partition.report], encoded[partition.report]
+            found = crossfitted_scores(bare, calibrate, truth, folds, in_time=partition.in_time)[subset]
         else:
             report = answers_of_members(prepared, partition, network, partition.report, [subset])
             found = readouts[target.name].scores(report[subset])

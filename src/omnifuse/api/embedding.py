@@ -9,6 +9,7 @@ import numpy as np
 
 from omnifuse.data.tables import open_table
 from omnifuse.errors import InputError
+from omnifuse.files import replacing
 
 if TYPE_CHECKING:
     from omnifuse.api.model import Model
@@ -45,8 +46,7 @@ def write_embeddings(
     out.parent.mkdir(parents=True, exist_ok=True)
     writer: Any = None
     start, widths = 0, {}
-    temporary = out.with_name(out.name + ".tmp")
-    try:
+    with replacing(out) as temporary:
         for chunk in table.batches(512):
             vectors = model.embed(chunk, media_root=media_root)
             widths = {name: value.shape[1] for name, value in vectors.items()}
@@ -62,9 +62,7 @@ def write_embeddings(
             writer = writer or pyarrow.parquet.ParquetWriter(temporary, block.schema)
             writer.write_table(block)
             start += chunk.num_rows
-        if writer is not None:
-            writer.close()
-            temporary.replace(out)
-    finally:
-        temporary.unlink(missing_ok=True)
+        if writer is None:
+            raise InputError(f"{table.name} has no rows", fix="Give at least one row")
+        writer.close()
     return start, widths

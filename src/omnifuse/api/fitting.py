@@ -5,23 +5,19 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from omnifuse.api.options import DEFAULT_MINUTES, FitOptions, Listener, as_tuple, need_training, silent
 from omnifuse.data.tables import Table, open_table
 from omnifuse.schema import TaskKind
 
 if TYPE_CHECKING:
-    from omnifuse.api.comparison import Comparison
-    from omnifuse.api.members import Network, Task
+    from omnifuse.api.measuring import Trained
     from omnifuse.api.model import Model
     from omnifuse.api.partition import Partition
     from omnifuse.api.prepare import Prepared
-    from omnifuse.api.reporting import Scored
     from omnifuse.api.simple import Asked
     from omnifuse.presets import Preset
 
@@ -122,17 +118,6 @@ def fit(
     return _Fit(opened, held, options, progress or silent).run()
 
 
-@dataclass(frozen=True)
-class _Trained:
-    """One seed's networks and what they answered."""
-
-    network: Network
-    model: Model
-    scored: Scored
-    results: dict[str, Any]
-    comparison: Comparison
-
-
 class _Fit:
     """The steps of one fit, in order."""
 
@@ -143,6 +128,9 @@ class _Fit:
 
     def run(self) -> Model:
         """Prepare, train, score, compare, save, report."""
+        from omnifuse.api.measuring import add_seeds
+        from omnifuse.api.run_folder import report_run, save_run
+
         prepared, preset = self._prepare()
         self.asked = self._open_valid(prepared)
         partition = self._partition(prepared)
@@ -153,13 +141,9 @@ class _Fit:
             for number in range(self.options.seeds)
         ]
         first = trained[0]
-        seeds = _over_seeds([item.results for item in trained])
-        for name, values in seeds.items():
-            first.results[name]["seeds"] = {
-                metric: {"mean": mean, "sd": sd, "seeds": count} for metric, (mean, sd, count) in values.items()
-            }
-        self._save(first, prepared, partition, preset)
-        self._report(first, seeds, prepared, partition)
+        seeds = add_seeds([item.results for item in trained])
+        save_run(first, prepared, partition=partition, preset=preset, options=self.options, started=self.started)
+        report_run(first, prepared, partition=partition, seeds=seeds, options=self.options)
         return first.model
 
     def _prepare(self) -> tuple[Prepared, Preset]:
@@ -224,6 +208,7 @@ class _Fit:
             prepared.rows,
             labels=labels,
             groups=prepared.groups,
+            folds=prepared.folds,
             times=prepared.times,
             num_members=3,
             seed=self.options.seed,
@@ -231,8 +216,9 @@ class _Fit:
 
     def _train(
         self, prepared: Prepared, partition: Partition, preset: Preset, seed: int, seconds: float | None
-    ) -> _Trained:
+    ) -> Trained:
         from omnifuse.api.comparison import compare, no_comparison
+        from omnifuse.api.measuring import measure
         from omnifuse.api.members import Budget, Task, train_members
 
         task = Task(f"seed{seed}", preset.model, preset.training, prepared.schema, self.options.out, seed)
@@ -253,167 +239,7 @@ class _Fit:
             if self.options.baselines
             else no_comparison()
         )
-        return self._score(prepared, partition, task, network, comparison)
-
-    def _score(
-        self, prepared: Prepared, partition: Partition, task: Task, network: Network, comparison: Comparison
-    ) -> _Trained:
-        from omnifuse.api.members import answers_of_members
-        from omnifuse.api.model import Model
-        from omnifuse.api.scoring import bare_readout
-        from omnifuse.evaluation import calibration_subsets, fit_readout
-        from omnifuse.model import Ensemble
-
         self.listen("stage", {"text": "calibrating and scoring every subset of fields"})
-        names = tuple(item.name for item in prepared.schema.inputs)
-        subsets = calibration_subsets(names)
-        calibrate = answers_of_members(prepared, partition, network, partition.calibrate, subsets)
-        bare, readouts = {}, {}
-        for target in prepared.schema.targets:
-            encoded = prepared.targets[target.name]
-            bare[target.name] = bare_readout(target, prepared.schema, encoded, partition.members[0].train)
-            readouts[target.name] = fit_readout(bare[target.name], calibrate, encoded[partition.calibrate])
-        model = Model(
-            Ensemble(network.members),
-            schema=prepared.schema,
-            preprocessors=prepared.preprocessors,
-            readouts=readouts,
-            manifest={"spec": task.spec.to_json(), "num_members": len(network.members)},
+        return measure(
+            prepared, partition, network=network, comparison=comparison, asked=self.asked, seed=self.options.seed
         )
-        if self.asked is not None:
-            scored, results = self._score_valid(model, comparison, prepared, self.asked)
-        else:
-            scored, results = self._score_report(
-                prepared, partition, network, comparison, (subsets, calibrate, bare, readouts)
-            )
-        return _Trained(network, model, scored, results, comparison)
-
-    def _score_report(
-        self, prepared: Prepared, partition: Partition, network: Network, comparison: Comparison, found: Any
-    ) -> tuple[Scored, dict[str, Any]]:
-        """Score rows of the training table that were held out: by their fold's member, calibrated without them."""
-        from omnifuse.api.members import answers_of_members
-        from omnifuse.api.reporting import Scored
-        from omnifuse.api.scoring import crossfitted_scores, target_result
-
-        subsets, calibrate, bare, readouts = found
-        rows = partition.report
-        raws = calibrate
-        if partition.fold is None:
-            raws = answers_of_members(prepared, partition, network, rows, subsets)
-        results, truths, complete = {}, {}, {}
-        groups = prepared.groups[rows] if prepared.groups is not None else None
-        for target in prepared.schema.targets:
-            name = target.name
-            truths[name] = prepared.targets[name][rows]
-            if partition.fold is not None:
-                scores = crossfitted_scores(bare[name], raws, truths[name], partition.fold[rows])
-            else:
-                scores = {subset: readouts[name].scores(raw) for subset, raw in raws.items()}
-            complete[name] = scores[subsets[0]]
-            results[name] = target_result(
-                target,
-                truths[name],
-                scores,
-                raws,
-                singles=comparison.singles.get(name, {}),
-                simple=comparison.simple.get(name, {}),
-                seed=self.options.seed,
-                groups=groups,
-            )
-        return Scored(prepared.table, rows, truths, complete, partition.words), results
-
-    def _score_valid(
-        self, model: Model, comparison: Comparison, prepared: Prepared, asked: Asked
-    ) -> tuple[Scored, dict[str, Any]]:
-        """Score the rows of the table that the user gave for it."""
-        from omnifuse.api.comparison import as_models
-        from omnifuse.api.reporting import Scored
-        from omnifuse.api.scoring import evaluate_decoded
-
-        singles = as_models(comparison, prepared)
-        evaluated = evaluate_decoded(
-            model, asked.decoded, asked.truths, seed=self.options.seed, singles=singles, simple=comparison.simple
-        )
-        table = asked.decoded.table
-        words = f"the {table.num_rows} rows of {table.name}, by the average of all members"
-        rows = np.arange(table.num_rows)
-        return Scored(table, rows, asked.truths, evaluated["scores"], words), evaluated["targets"]
-
-    def _save(self, trained: _Trained, prepared: Prepared, partition: Partition, preset: Preset) -> None:
-        from omnifuse.api.comparison import as_models, singles_folder
-        from omnifuse.api.scoring import cost_of
-        from omnifuse.api.store import save_model, save_singles
-
-        out, model = self.options.out, trained.model
-        trainings = trained.network.results
-        rows = partition.report[:64] if len(partition.report) else prepared.rows[:64]
-        model.manifest |= {
-            "preset": preset.name,
-            "training": preset.training.to_json(),
-            "metrics": {
-                "rows": len(trained.scored.rows),
-                "targets": trained.results,
-                "cost": cost_of(model.members, prepared.packs, rows),
-            },
-            "data": {
-                "fingerprint": self.table.fingerprint(),
-                "rows": self.table.num_rows,
-                "learnt_from": len(prepared.rows),
-                "scored_on": f"Scores are of {trained.scored.words}.",
-            },
-            "fit": {
-                "seed": self.options.seed,
-                "seconds": round(time.monotonic() - self.started, 3),
-                "training_seconds": round(sum(item.seconds for item in trainings), 3),
-                "epochs": round(float(np.mean([item.epochs for item in trainings])), 3),
-                "steps": [item.steps for item in trainings],
-                "samples_per_s": round(float(np.mean([item.samples_per_s for item in trainings])), 1),
-                "wait_share": round(float(np.mean([item.wait_share for item in trainings])), 4),
-            },
-        }
-        shutil.rmtree(singles_folder(out), ignore_errors=True)
-        save_model(model, out / "model")
-        save_singles(as_models(trained.comparison, prepared), out)
-        model.folder = out
-
-    def _report(self, first: _Trained, seeds: dict[str, Any], prepared: Prepared, partition: Partition) -> None:
-        from omnifuse.api.reporting import write_fit_report
-
-        facts, cost = first.model.manifest["fit"], first.model.manifest["metrics"]["cost"]
-        write_fit_report(
-            self.options.out / "report" / "report.html",
-            schema=prepared.schema,
-            scored=first.scored,
-            results=first.results,
-            trainings=first.network.results,
-            findings=prepared.findings,
-            notes=[*prepared.notes, *first.comparison.notes],
-            facts={
-                "learnt from": f"{len(prepared.rows)} rows; {partition.words}",
-                "networks": f"{len(first.network.members)}, {cost['parameters']:,} parameters together",
-                "cost of a row": f"{cost['flops'] / 1e6:.1f} million operations, {cost['samples_per_s']:.0f} rows/s",
-                "training": f"{facts['training_seconds']:.0f} s, {facts['epochs']:.0f} passes, "
-                f"{facts['samples_per_s']:.0f} rows/s, {facts['wait_share']:.0%} waiting for data",
-                "peak memory": f"{cost['peak_mb']:.0f} MB" if cost["peak_mb"] else "unknown",
-                "seed": str(self.options.seed),
-                "fusion": first.network.spec.fusion,
-                "model id": first.model.model_id,
-            },
-            media=self.options.report_media == "sample",
-            seeds=seeds,
-        )
-
-
-def _over_seeds(results: list[dict[str, Any]]) -> dict[str, dict[str, tuple[float, float, int]]]:
-    """Target to metric to (mean, deviation, number of seeds)."""
-    if len(results) < 2:
-        return {}
-    found: dict[str, dict[str, tuple[float, float, int]]] = {}
-    for name, first in results[0].items():
-        found[name] = {}
-        for metric in first["metrics"]:
-            values = [item[name]["metrics"][metric]["value"] for item in results]
-            if all(value is not None for value in values):
-                found[name][metric] = (float(np.mean(values)), float(np.std(values, ddof=1)), len(values))
-    return found

@@ -30,8 +30,6 @@ from omnifuse.training.predict import Subset, run_subsets
 
 # Encoders measure their statistics on at most so many training rows
 MEASURED_ROWS = 2000
-# Kernel heads are fitted to at most so many: their time grows with the third power
-KERNEL_ROWS = 2000
 
 
 @dataclass
@@ -254,6 +252,16 @@ def _augmenter(prepared: Prepared, task: Task) -> Augmenter | None:
     return Augmenter.default(modalities, task.training.augment, preprocessors=prepared.preprocessors)
 
 
+def _fit_shallow(model: MultimodalModel, prepared: Prepared, train: np.ndarray, schema: Schema, seed: int) -> None:
+    """Fit the shallow heads to training rows, at most as many as they take."""
+    if not model.shallow_targets:
+        return
+    most = min(int(head.most_rows) for head in model.shallow)  # type: ignore[arg-type]
+    rows = np.sort(np.random.default_rng(seed).permutation(train)[:most])
+    packs = {name: prepared.packs[name] for name in model.summarised_fields()}
+    model.fit_shallow(make_batch(packs, rows, targets=training_targets(prepared, schema, train)))
+
+
 def _prepare_member(prepared: Prepared, rows: MemberRows, task: Task, number: int, *, options: FitOptions) -> Trainer:
     """Build one network, fit what is fitted in closed form, and make it ready to train."""
     import torch
@@ -264,9 +272,7 @@ def _prepare_member(prepared: Prepared, rows: MemberRows, task: Task, number: in
     packs = {item.name: prepared.packs[item.name] for item in task.schema.inputs}
     measured = np.random.default_rng(seed).permutation(rows.train)[:MEASURED_ROWS]
     model.initialise(make_batch(packs, measured))
-    if model.kernel_targets:
-        fitted = np.sort(np.random.default_rng(seed).permutation(rows.train)[:KERNEL_ROWS])
-        model.fit_kernels(make_batch(packs, fitted, targets=training_targets(prepared, task.schema, rows.train)))
+    _fit_shallow(model, prepared, rows.train, task.schema, seed)
     _balance(model, prepared, rows.train, task.training.balance)
     change = _augmenter(prepared, task)
     source = BatchSource(

@@ -46,6 +46,10 @@ class Model:
         model_id: str = "",
         folder: Path | None = None,
     ) -> None:
+        import torch
+
+        # Convolutions of one row take half the time where their weights need not be put in another order
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.network = network.eval()
         self.schema = schema
         self.preprocessors = preprocessors

@@ -1,4 +1,4 @@
-"""Which rows do what: fold members below 5,000 rows, separate cuts above and in time order."""
+"""Which rows do what: fold members below 5,000 rows and for given folds, separate cuts above and with times."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class Partition:
         calibrate: Rows whose answers fit weights, temperatures and thresholds.
         report: Rows whose answers make the published figures.
         fold: (R,) fold of each row in fold mode, else None.
+        in_time: Whether each fold is a stretch of time.
         words: The sentence that the report prints.
     """
 
@@ -38,6 +39,11 @@ class Partition:
     report: np.ndarray
     fold: np.ndarray | None
     words: str
+    in_time: bool = False
+
+    def stretches(self, rows: np.ndarray) -> np.ndarray | None:
+        """Codes of the stretches of time that rows lie in, None where rows stand for themselves."""
+        return self.fold[rows] if self.in_time and self.fold is not None else None
 
 
 def _pick(values: np.ndarray | None, rows: np.ndarray) -> np.ndarray | None:
@@ -49,6 +55,7 @@ def partition(
     *,
     labels: np.ndarray | None,
     groups: np.ndarray | None,
+    folds: np.ndarray | None = None,
     times: np.ndarray | None,
     num_members: int,
     seed: int,
@@ -59,6 +66,7 @@ def partition(
         rows: Row numbers that may be used.
         labels: (R,) class codes of all table rows to stratify by, or None.
         groups: (R,) group codes; a group is never divided.
+        folds: (R,) fold of each row where these are given; any number of rows is then folded.
         times: (R,) time ranks; later rows are held out.
         num_members: Networks trained on the same rows above 5,000 rows.
         seed: Of the division.
@@ -69,16 +77,19 @@ def partition(
     label, group, time = _pick(labels, rows), _pick(groups, rows), _pick(times, rows)
     nothing = np.zeros(0, np.int64)
     # In time order no row may be answered by a network that learnt from later ones, so there are no folds
-    if len(rows) < SMALL_TABLE_ROWS and times is None:
-        folds = make_folds(len(rows), labels=label, groups=group, times=time, num_folds=NUM_FOLDS, seed=seed)
+    if folds is not None or (len(rows) < SMALL_TABLE_ROWS and times is None):
+        if folds is None:
+            of_rows = make_folds(len(rows), labels=label, groups=group, num_folds=NUM_FOLDS, seed=seed)
+            how = "whole groups" if groups is not None else "stratified"
+        else:
+            of_rows, how = folds[rows], "consecutive in time"
         fold = np.full(int(rows.max()) + 1, -1)
-        fold[rows] = folds
-        used = [number for number in np.unique(folds) if number >= 0]
-        members = tuple(MemberRows(rows[folds != number], nothing, rows[folds == number]) for number in used)
-        how = "whole groups" if groups is not None else "stratified"
+        fold[rows] = of_rows
+        used = [number for number in np.unique(of_rows) if number >= 0]
+        members = tuple(MemberRows(rows[of_rows != number], nothing, rows[of_rows == number]) for number in used)
         words = f"{len(used)}-fold out-of-fold answers of {len(rows)} rows ({how})"
-        answered = rows[folds >= 0]
-        return Partition(members, answered, answered, fold, words)
+        answered = rows[of_rows >= 0]
+        return Partition(members, answered, answered, fold, words, in_time=folds is not None)
     report = make_holdout(len(rows), labels=label, groups=group, times=time, share=0.15, seed=seed)
     rest = np.flatnonzero(~report)
     held = make_holdout(

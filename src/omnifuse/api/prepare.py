@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from omnifuse.api.options import FitOptions, Listener
+from omnifuse.api.ordering import time_blocks, time_ranks
 from omnifuse.data.findings import find
 from omnifuse.data.infer import infer_schema
 from omnifuse.data.media import MediaDoor
@@ -20,10 +20,7 @@ from omnifuse.data.tables import Table
 from omnifuse.data.targets import encode_target
 from omnifuse.errors import InputError
 from omnifuse.evaluation import known_rows
-from omnifuse.schema import Finding, Modality, Schema
-
-# Rows in the order of a date column are held out in so many blocks, if there are rows enough
-NUM_BLOCKS, FEWEST_BLOCKED_ROWS = 50, 500
+from omnifuse.schema import Finding, Schema
 
 
 @dataclass(frozen=True)
@@ -39,6 +36,7 @@ class Prepared:
         targets: Target name to encoded cells of all rows (see `encode_target`).
         rows: Numbers of the rows that can be learnt from: something readable and at least one label.
         groups: (R,) int group (or block in time) of each row, or None.
+        folds: (R,) int fold of each row where the table stands in the order of time, or None.
         times: (R,) float rank in time of each row, or None.
         notes: Sentences on what was left out and why.
     """
@@ -51,6 +49,7 @@ class Prepared:
     targets: dict[str, np.ndarray]
     rows: np.ndarray
     groups: np.ndarray | None
+    folds: np.ndarray | None
     times: np.ndarray | None
     notes: list[str]
 
@@ -86,45 +85,6 @@ def _codes(table: Table, column: str | None) -> np.ndarray | None:
         return None
     cells = ["" if cell is None else str(cell) for cell in table.cells(column)]
     return np.unique(np.asarray(cells, dtype=object).astype(str), return_inverse=True)[1].astype(np.int64)
-
-
-def _time_ranks(table: Table, column: str | None) -> np.ndarray | None:
-    if column is None:
-        return None
-    from omnifuse.data.date import DatePreprocessor
-
-    cells = table.cells(column)
-    parse = DatePreprocessor.fit([cell for cell in cells if cell is not None])
-    missing = [number for number, cell in enumerate(cells) if cell is None]
-    if missing:
-        raise InputError(f"the time column '{column}' is empty in row {missing[0] + 1}", fix="Fill it or drop the row")
-    return np.asarray([float(parse(cell)["seconds"][0]) for cell in cells])
-
-
-def time_blocks(packs: Mapping[str, Pack], schema: Schema, rows: np.ndarray) -> tuple[str, np.ndarray] | None:
-    """The date column in whose order the rows stand, and (R,) blocks of consecutive rows; None where there is none.
-
-    Neighbours in time are nearly equal, so a row drawn at random would be answered from memory; a block is not.
-
-    Args:
-        packs: Input to decoded arrays.
-        schema: Names the inputs.
-        rows: Rows to learn from, in the order of the table.
-
-    References: Roberts et al. 2017, Cross-validation strategies for data with temporal structure.
-    """
-    if len(rows) < FEWEST_BLOCKED_ROWS:
-        return None
-    for item in schema.inputs:
-        pack = packs[item.name]
-        if item.modality is not Modality.DATE or not pack.present[rows].all():
-            continue
-        steps = np.diff(pack.take(rows).values["seconds"])
-        if (steps >= 0).all() and (steps > 0).mean() > 0.5:
-            blocks = np.zeros(len(pack.present), np.int64)
-            blocks[rows] = np.arange(len(rows)) * NUM_BLOCKS // len(rows)
-            return item.name, blocks
-    return None
 
 
 def learnable_rows(
@@ -196,12 +156,10 @@ def prepare(
             fix="Give at least 10 rows with a label and a readable field",
         )
     notes += left_out
-    groups, times = _codes(table, options.group), _time_ranks(table, options.time)
-    blocks = time_blocks(packs, schema, rows) if groups is None and times is None else None
+    groups, times = _codes(table, options.group), time_ranks(table, options.time)
+    blocks = time_blocks(table, schema, rows) if groups is None and times is None else None
     if blocks is not None:
-        groups = blocks[1]
-        notes.append(
-            f"The rows stand in the order of '{blocks[0]}': blocks of {-(-len(rows) // NUM_BLOCKS)} consecutive rows "
-            "are held out whole, since a row's neighbours in time would give its answer away."
-        )
-    return Prepared(table, schema, findings, preprocessors, packs, targets, rows, groups, times, notes)
+        groups = blocks.codes
+        notes.append(blocks.note)
+    folds = None if blocks is None else blocks.folds
+    return Prepared(table, schema, findings, preprocessors, packs, targets, rows, groups, folds, times, notes)

@@ -14,13 +14,16 @@ from omnifuse.data.tables import Table
 from omnifuse.errors import MediaError
 from omnifuse.evaluation import confidences, known_rows, reliability_bins
 from omnifuse.report import Example, ReportData, write_report
-from omnifuse.report.media import picture_uri, sound_uri
-from omnifuse.report.page import TargetData, main_metric
+from omnifuse.report.media import cut_text, picture_uri, sound_uri
+from omnifuse.report.metrics import leading_metrics
+from omnifuse.report.page import TargetData
+from omnifuse.report.summary import summary_words
 from omnifuse.schema import Finding, Modality, Schema, Target, TaskKind
 from omnifuse.training.loop import TrainingResult
 
 MAX_EXAMPLES = 9
 MAX_CONFUSION = 40
+MAX_CELL = 300
 SOUND_RATE_HZ = 16_000
 
 
@@ -51,7 +54,7 @@ def _example(scored: Scored, schema: Schema, row: int, door: MediaDoor, media: b
         if cell is None:
             cells.append((item.name, "(missing)"))
         elif not item.modality.is_media:
-            cells.append((item.name, str(cell)[:300]))
+            cells.append((item.name, cut_text(str(cell), MAX_CELL)))
         elif media:
             try:
                 if item.modality is Modality.IMAGE:
@@ -108,6 +111,13 @@ def _confusion(target: Target, truth: np.ndarray, scores: np.ndarray) -> np.ndar
     return matrix
 
 
+def _class_counts(target: Target, truth: np.ndarray) -> np.ndarray | None:
+    """(C,) rows of each class; None where there are no classes to choose from."""
+    if target.kind is not TaskKind.CLASSIFICATION:
+        return None
+    return np.bincount(truth[known_rows(target.kind, truth)], minlength=len(target.classes))
+
+
 def target_page(
     scored: Scored, schema: Schema, target: Target, result: dict[str, Any], *, media: bool, seeds: dict[str, Any]
 ) -> TargetData:
@@ -124,77 +134,8 @@ def target_page(
         tuple(bins),
         _examples(scored, schema, target, media=media),
         seeds,
+        leading_metrics(result, _class_counts(target, truth)),
     )
-
-
-def _percent(metric: str, value: float) -> str:
-    return f"{value:.1%}" if metric in ("accuracy", "balanced_accuracy", "f1_micro") else f"{value:.3f}"
-
-
-def summary_words(schema: Schema, results: dict[str, Any], scored: Scored) -> tuple[str, ...]:
-    """The page's first paragraph: what was learnt, how good it is, whether fusing helped, how far it can be trusted."""
-    inputs = [f"{item.name} ({item.modality.value})" for item in schema.inputs]
-    sentences = [f"The model reads {', '.join(inputs)} and answers {', '.join(item.name for item in schema.targets)}."]
-    for target in schema.targets:
-        result = results[target.name]
-        metric = main_metric(result["task"], result["metrics"])
-        value = result["metrics"][metric]
-        if value["value"] is None:
-            continue
-        span = ""
-        if value["low"] is not None:
-            span = f" (95% interval {_percent(metric, value['low'])} to {_percent(metric, value['high'])})"
-        sentences.append(
-            f"On rows it had not learnt from, {metric.replace('_', ' ')} for {target.name} is "
-            f"{_percent(metric, value['value'])}{span}{_against_majority(metric, result)}."
-        )
-        sentences += _fusion_words(metric, result)
-        ece = (result.get("calibration") or {}).get("ece")
-        if ece is not None:
-            sentences.append(f"Its confidence is off by {ece:.1%} on average: {_trust(ece)}.")
-    return tuple(sentences)
-
-
-def _against_majority(metric: str, result: dict[str, Any]) -> str:
-    prior = result["baselines"].get("majority", {}).get(metric, {})
-    if prior.get("value") is None:
-        return ""
-    return f"; always giving the most frequent answer reaches {_percent(metric, prior['value'])}"
-
-
-def _trust(ece: float) -> str:
-    if ece <= 0.03:
-        return "when it says 90%, it is right about 9 times in 10"
-    return "take it as a rough guide" if ece <= 0.08 else "do not rely on it with so few rows"
-
-
-def _fusion_words(metric: str, result: dict[str, Any]) -> list[str]:
-    fusion = result.get("fusion")
-    words = []
-    if fusion:
-        best = result["baselines"].get(fusion["against"], {}).get(fusion["metric"], {}).get("value")
-        held = f"the best single field, {fusion['against']}" + (
-            f" ({_percent(metric, best)})" if best is not None else ""
-        )
-        said = {
-            "helped": f"Fusing helped: the model is better than a network that reads {held} alone.",
-            "did not help": f"Fusing did not help: a network that reads {held} alone is as good. Consider it.",
-        }
-        unsure = f"Whether fusing helped cannot be told on {fusion['rows']} rows; the comparison is with {held}."
-        words.append(said.get(fusion["verdict"], unsure))
-    simple = {
-        name: scores[metric]["value"]
-        for name, scores in result["baselines"].items()
-        if (":" in name or name == "majority") and scores.get(metric, {}).get("value") is not None
-    }
-    if simple:
-        name = max(simple, key=lambda key: simple[key])
-        own = result["metrics"][metric]["value"]
-        if simple[name] > own:
-            words.append(
-                f"Beware: the simple model '{name}' reaches {_percent(metric, simple[name])}, more than this model."
-            )
-    return words
 
 
 def write_fit_report(
@@ -222,7 +163,11 @@ def write_fit_report(
     data = ReportData(
         title=f"omnifuse: {', '.join(item.name for item in schema.targets)} from {scored.table.name}",
         subtitle=f"{len(schema.fields)} columns read as {len(schema.inputs)} inputs",
-        summary=summary_words(schema, results, scored),
+        summary=summary_words(
+            schema,
+            results,
+            {target.name: _class_counts(target, scored.truths[target.name]) for target in schema.targets},
+        ),
         rows_words=f"Scores are of {scored.words}.",
         targets=pages,
         curves=curves,

@@ -38,7 +38,12 @@ Scores = dict[Subset, np.ndarray]
 
 
 def crossfitted_scores(
-    bare: TargetReadout, raws: Mapping[Subset, RawOutputs], truth: np.ndarray, folds: np.ndarray
+    bare: TargetReadout,
+    raws: Mapping[Subset, RawOutputs],
+    truth: np.ndarray,
+    folds: np.ndarray,
+    *,
+    in_time: bool = False,
 ) -> Scores:
     """Calibrated scores of rows, each by a calibration that was fitted on the rows of the other folds.
 
@@ -47,10 +52,12 @@ def crossfitted_scores(
         raws: Subset to raw outputs of R rows.
         truth: (R, ...) labels.
         folds: (R,) fold of each row.
+        in_time: Whether each fold is a stretch of time.
     """
+    stretches = folds if in_time else None
     found: Scores = {}
     for fold in np.unique(folds):
-        readout = fit_readout(bare, raws, truth, rows=folds != fold)
+        readout = fit_readout(bare, raws, truth, rows=folds != fold, stretches=stretches)
         asked = np.flatnonzero(folds == fold)
         for subset, raw in raws.items():
             scores = readout.scores(raw.rows(asked))

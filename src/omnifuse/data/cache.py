@@ -16,8 +16,8 @@ import numpy as np
 
 from omnifuse.data.decoded import DecodedMedium
 
-# Raised whenever decoding gives other arrays for the same bytes: older entries are then never met again
-_VERSION = 2
+# Raised whenever decoding gives other arrays or remarks for the same bytes: older entries are then never met again
+_VERSION = 3
 
 
 class MediaCache:

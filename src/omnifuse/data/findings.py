@@ -160,7 +160,7 @@ def _broken_findings(sheet: Sheet, item: Field, known: list[int]) -> list[Findin
     found = []
     for kind, places, words in (
         ("broken_media", broken, "cannot be read, the first because"),
-        (REPAIRED, repaired, "hold samples that are no numbers, the first"),
+        (REPAIRED, repaired, "hold samples or pixels that are no numbers, the first"),
     ):
         if places:
             text = f"{len(places)} of {len(tried)} files tried in '{item.name}' {words}: {next(iter(places.values()))}"
@@ -171,12 +171,11 @@ def _broken_findings(sheet: Sheet, item: Field, known: list[int]) -> list[Findin
 def _tried(door: Any, item: Field, cell: Any) -> str:
     """Decode a medium; a sentence on what had to be repaired, "" where nothing had or the door does not tell."""
     remarks: list[str] = []
+    told = {"remarks": remarks} if isinstance(door, MediaDoor) else {}
     if item.modality is Modality.IMAGE:
-        door.image(cell)
-    elif isinstance(door, MediaDoor):
-        door.audio(cell, _RATE_HZ, remarks=remarks)
+        door.image(cell, **told)
     else:
-        door.audio(cell, _RATE_HZ)
+        door.audio(cell, _RATE_HZ, **told)
     return "; ".join(remarks)
 
 

@@ -196,6 +196,11 @@ def _drop_absent(kinds: dict[str, tuple[Kind, float]]) -> None:
             kinds[column] = (Kind(None, kind.reason, "drop") if some else Kind(kind.modality, kind.reason), missing)
 
 
+def holds_dates(table: Table, column: str) -> bool:
+    """Whether a column's cells are read as dates, whatever its role."""
+    return judge(column, _sample(table).cells(column)).modality is Modality.DATE
+
+
 def infer_schema(
     table: Table,
     labels: tuple[str, ...],

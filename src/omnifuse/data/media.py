@@ -72,13 +72,14 @@ class MediaDoor:
     confined: bool = False
     limits: MediaLimits = MediaLimits()
 
-    def image(self, cell: Any, *, min_side: int = 0) -> np.ndarray:
+    def image(self, cell: Any, *, min_side: int = 0, remarks: list[str] | None = None) -> np.ndarray:
         """Decode a picture.
 
         Args:
             cell: Path, bytes, PIL image, or array (H, W), (H, W, 1), (H, W, 3), (H, W, 4) of uint8 or floats 0 to 1.
             min_side: Large JPEGs may be decoded smaller, which is several times as quick, as long as both sides keep
                 this many pixels; 0 decodes the whole.
+            remarks: Gets a sentence where pixels of floats were not finite and became 0.
 
         Returns:
             uint8 (H, W, 3), perhaps read-only. Turned as EXIF says; transparent parts on white; 16 bits scaled to 8.
@@ -90,12 +91,15 @@ class MediaDoor:
         if isinstance(cell, np.ndarray):
             return array_pixels(cell, max_pixels=max_pixels)
         if isinstance(cell, Image.Image):
-            return picture_pixels(cell, max_pixels=max_pixels)
+            return picture_pixels(cell, max_pixels=max_pixels, remarks=remarks)
         if isinstance(cell, str | Path):
             cell = LoadedFile(cell, read_medium(cell, **self._opening))
+        data: bytes | bytearray
         if isinstance(cell, LoadedFile):
-            return decode_image(cell.data, max_pixels=max_pixels, min_side=min_side, where=cell.where)
-        return decode_image(self._content(cell, "picture"), max_pixels=max_pixels, min_side=min_side)
+            data, where = cell.data, cell.where
+        else:
+            data, where = self._content(cell, "picture"), ""
+        return decode_image(data, max_pixels=max_pixels, min_side=min_side, where=where, remarks=remarks)
 
     def audio(
         self, cell: Any, rate_hz: int, *, max_s: float | None = None, remarks: list[str] | None = None

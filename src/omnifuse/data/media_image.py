@@ -46,7 +46,14 @@ def image_format(start: bytes) -> str | None:
     return None
 
 
-def decode_image(data: bytes | bytearray, *, max_pixels: int, min_side: int = 0, where: str = "") -> np.ndarray:
+def decode_image(
+    data: bytes | bytearray,
+    *,
+    max_pixels: int,
+    min_side: int = 0,
+    where: str = "",
+    remarks: list[str] | None = None,
+) -> np.ndarray:
     """Decode the first frame of a picture.
 
     Args:
@@ -55,6 +62,7 @@ def decode_image(data: bytes | bytearray, *, max_pixels: int, min_side: int = 0,
         min_side: JPEGs may be decoded at a half, a quarter or an eighth of their size as long as both sides keep this
             many pixels; 0 decodes the whole.
         where: For error messages.
+        remarks: Gets a sentence where pixels were not finite and became 0.
 
     Returns:
         uint8 (H, W, 3), perhaps read-only; turned as EXIF says, transparent parts on white.
@@ -76,6 +84,7 @@ def decode_image(data: bytes | bytearray, *, max_pixels: int, min_side: int = 0,
             if min_side and kind == "JPEG":
                 picture.draft(None, (min_side, min_side))
             picture.load()
+            _remark_pixels(picture, where, remarks)
             return _upright_rgb(picture)
     except MediaError:
         raise
@@ -83,7 +92,7 @@ def decode_image(data: bytes | bytearray, *, max_pixels: int, min_side: int = 0,
         raise _explained(kind, error, max_pixels, where) from None
 
 
-def picture_pixels(picture: Image.Image, *, max_pixels: int) -> np.ndarray:
+def picture_pixels(picture: Image.Image, *, max_pixels: int, remarks: list[str] | None = None) -> np.ndarray:
     """A PIL image as uint8 (H, W, 3), treated as `decode_image` treats files.
 
     Raises:
@@ -92,7 +101,10 @@ def picture_pixels(picture: Image.Image, *, max_pixels: int) -> np.ndarray:
     _check_size(picture.size, max_pixels, "")
     try:
         picture.load()
+        _remark_pixels(picture, "", remarks)
         return _upright_rgb(picture)
+    except MediaError:
+        raise
     except Exception as error:
         raise _explained(picture.format or "given", error, max_pixels, "") from None
 
@@ -161,6 +173,18 @@ def _explained(kind: str, error: Exception, max_pixels: int, where: str) -> Medi
     if "truncated" in str(error).lower():
         return MediaError(f"The {kind} picture ends before its last pixel", where=where, fix="Copy the file again")
     return MediaError(f"The {kind} picture is damaged or of a rare kind", where=where, fix="Save it again as PNG")
+
+
+def _remark_pixels(picture: Image.Image, where: str, remarks: list[str] | None) -> None:
+    """Say how many pixels of a picture of floats are no numbers; refuse one without any number."""
+    if picture.mode != "F":
+        return
+    known = np.isfinite(np.asarray(picture))
+    num_bad = known.size - int(known.sum())
+    if num_bad == known.size:
+        raise MediaError("Not one pixel of the picture is a finite number", where=where, fix="Save it again as PNG")
+    if num_bad and remarks is not None:
+        remarks.append(f"{num_bad} of {known.size} pixels are not finite numbers and count as 0")
 
 
 def _upright_rgb(picture: Image.Image) -> np.ndarray:

@@ -235,7 +235,7 @@ def _num_cores() -> int:
 
 def media_findings(packs: Mapping[str, Pack]) -> list[Finding]:
     """What was left out or changed of media that were read: counted, with the first rows."""
-    what = {CUT: "are longer than what is read of them", REPAIRED: "hold samples that are no numbers"}
+    what = {CUT: "are longer than what is read of them", REPAIRED: "hold samples or pixels that are no numbers"}
     found = []
     for name, pack in packs.items():
         for kind, words in what.items():

@@ -7,7 +7,7 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -228,7 +228,7 @@ def read_csv(path: Path) -> pl.DataFrame | pl.LazyFrame:
         path, separator=separator, infer_schema=False, encoding="utf8", new_columns=names, glob=False, low_memory=True
     )
     try:
-        frame = lazy.collect() if path.stat().st_size <= MAX_LOADED_BYTES else lazy
+        frame = lazy if is_large(path) else lazy.collect()
         facts = frame.lazy().select(
             pl.len().alias("rows"),
             pl.col(names[-1]).null_count().alias("open"),
@@ -333,27 +333,43 @@ def _json_object(text: str, where: str) -> dict[str, Any]:
     return row
 
 
-def read_jsonl(path: Path) -> dict[str, list[Any]]:
-    """Read a file with one JSON object a line.
+def is_large(path: Path) -> bool:
+    """Whether a text file is scanned, not loaded."""
+    return path.stat().st_size > MAX_LOADED_BYTES
+
+
+def too_many_columns(columns: Sized, where: str) -> None:
+    """Refuse rows that all bring names of their own."""
+    if len(columns) > MAX_COLUMNS:
+        raise InputError(f"{where} brings more than {MAX_COLUMNS} columns", fix="Nest them")
+
+
+def json_rows(path: Path) -> Iterator[tuple[str, int, dict[str, Any]]]:
+    """The objects of a file with one JSON object a line, each behind the words that name its line and the line's size.
 
     Raises:
         InputError: Names the line that is damaged.
     """
     _check_text(path)
-    columns: dict[str, list[Any]] = {}
-    count = 0
     with path.open("r", encoding="utf-8-sig") as handle:
         for number, line in enumerate(handle, 1):
-            if not line.strip():
-                continue
-            where = f"line {number} of {path.name}"
-            row = _json_object(line, where)
-            for name in row:
-                if name not in columns:
-                    columns[name] = [None] * count
-            if len(columns) > MAX_COLUMNS:
-                raise InputError(f"{where} brings more than {MAX_COLUMNS} columns", fix="Nest them")
-            for name, cells in columns.items():
-                cells.append(row.get(name))
-            count += 1
+            if line.strip():
+                where = f"line {number} of {path.name}"
+                yield where, len(line), _json_object(line, where)
+
+
+def read_jsonl(path: Path) -> dict[str, list[Any]]:
+    """Read a whole file with one JSON object a line.
+
+    Raises:
+        InputError: Names the line that is damaged.
+    """
+    columns: dict[str, list[Any]] = {}
+    for count, (where, _, row) in enumerate(json_rows(path)):
+        for name in row:
+            if name not in columns:
+                columns[name] = [None] * count
+        too_many_columns(columns, where)
+        for name, cells in columns.items():
+            cells.append(row.get(name))
     return columns

@@ -1,8 +1,9 @@
-"""Tables from files, folders, frames and lists of dicts, behind one face; large CSV and Parquet files are scanned."""
+"""Tables from files, folders, frames and lists of dicts, behind one face; large files are scanned."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,7 +14,8 @@ import numpy as np
 import polars as pl
 
 from omnifuse.data.folders import read_folder
-from omnifuse.data.readers import read_csv, read_jsonl, read_parquet
+from omnifuse.data.readers import is_large, read_csv, read_jsonl, read_parquet
+from omnifuse.data.spool import Spool, spool_jsonl
 from omnifuse.errors import InputError, did_you_mean
 
 SUFFIXES = (".csv", ".tsv", ".tab", ".txt", ".parquet", ".pq", ".jsonl", ".ndjson")
@@ -40,7 +42,11 @@ class Table:
         root: Folder that relative media paths resolve against.
         columns: Column names in order.
         num_rows: Number of rows.
+        frame: Columns that polars holds; scanned where the file is large.
+        objects: The other columns.
         parts: Other tables that came with it: "dev" and "test" of a folder with these subfolders.
+        encoded: Columns of the frame whose cells are JSON text.
+        spool: Holds the temporary file that the frame scans, if any.
     """
 
     name: str
@@ -50,6 +56,8 @@ class Table:
     frame: pl.DataFrame | pl.LazyFrame
     objects: Mapping[str, list[Any]] = field(default_factory=dict)
     parts: Mapping[str, Table] = field(default_factory=dict)
+    encoded: frozenset[str] = frozenset()
+    spool: Spool | None = None
 
     def cells(self, column: str, rows: np.ndarray | None = None) -> list[Any]:
         """Cells of one column, None where missing.
@@ -72,6 +80,8 @@ class Table:
             series = series if rows is None else series[np.asarray(rows, dtype=np.int64)]
         else:
             series = self._gather((column,), rows)[column]
+        if column in self.encoded:
+            return [None if cell is None else missing_to_none(json.loads(cell)) for cell in series.to_list()]
         if series.dtype == pl.String:
             return [None if cell is None or not cell.strip() else cell for cell in series.to_list()]
         return [missing_to_none(cell) for cell in series.to_list()]
@@ -172,6 +182,13 @@ def _of_columns(columns: Mapping[str, list[Any]], name: str, root: Path | None) 
     return Table(name, root, tuple(columns), num_rows, pl.DataFrame(plain), objects)
 
 
+def _of_jsonl(path: Path, home: Path) -> Table:
+    spooled = spool_jsonl(path) if is_large(path) else None
+    if spooled is None:
+        return _of_columns(read_jsonl(path), path.name, home)
+    return replace(_of_frame(path.name, home, spooled.frame), encoded=spooled.encoded, spool=spooled.spool)
+
+
 def _of_dicts(rows: list[Any], root: Path | None) -> Table:
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
@@ -215,7 +232,7 @@ def _of_path(path: Path, root: Path | None) -> Table:
     if suffix in (".parquet", ".pq"):
         return _of_frame(path.name, home, read_parquet(path))
     if suffix in (".jsonl", ".ndjson"):
-        return _of_columns(read_jsonl(path), path.name, home)
+        return _of_jsonl(path, home)
     if suffix in SUFFIXES:
         return _of_frame(path.name, home, read_csv(path))
     if suffix in ARCHIVES:

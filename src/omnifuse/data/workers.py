@@ -48,7 +48,9 @@ def decode_cell(cell: Any, preprocessor: Any, door: MediaDoor) -> DecodedMedium 
     try:
         if preprocessor.kind == "image":
             side = _JPEG_MARGIN * max(preprocessor.height, preprocessor.width)
-            return DecodedMedium(preprocessor(door.image(cell, min_side=side)))
+            repairs: list[str] = []
+            pixels = door.image(cell, min_side=side, remarks=repairs)
+            return DecodedMedium(preprocessor(pixels), [(REPAIRED, text) for text in repairs])
         return _decode_sound(cell, preprocessor, door)
     except MediaError as error:
         return str(error)

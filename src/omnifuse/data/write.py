@@ -1,11 +1,11 @@
-"""Answers to CSV, Parquet or JSONL, row by row, under a temporary name until all are written."""
+"""Answers to CSV, Parquet or JSONL, row by row, under a temporary name of their own until all are written."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from omnifuse.data.numbers import parse_number
 from omnifuse.errors import InputError
+from omnifuse.files import replacing
 
 SUFFIXES = (".csv", ".parquet", ".jsonl")
 _CHUNK = 4096
@@ -45,18 +46,14 @@ def _plain(cell: Any) -> Any:
 
 @contextmanager
 def _replacing(out: Path) -> Iterator[Path]:
-    """A temporary path that becomes `out` if all goes well and vanishes otherwise."""
-    temporary = out.with_name(out.name + ".tmp")
+    """As `files.replacing`, in a folder that is made where absent; the system's complaints become ours."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        temporary.replace(out)
+        with replacing(out) as temporary:
+            yield temporary
     except OSError as error:
         what = f"'{out}' cannot be written: {error.strerror or error}"
         raise InputError(what, fix="Check the folder, its rights and the free space") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def _csv_line(cells: Iterable[Any]) -> str:

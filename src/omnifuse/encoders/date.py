@@ -32,6 +32,8 @@ class DateEncoder(nn.Module):
         dropout: Of the hidden layer.
     """
 
+    periods: Tensor
+    circles: Tensor
     turns: Tensor
     read: Tensor
 
@@ -42,6 +44,9 @@ class DateEncoder(nn.Module):
         self.mlp = MLP(NUM_FEATURES, dim, dim, dropout=dropout)
         self.linear = nn.Linear(NUM_FEATURES, dim)
         self.norm = nn.LayerNorm(dim)
+        # Seconds of a day, days of a week, ten-thousandths of the days of a year
+        self.register_buffer("periods", torch.tensor([86_400, 7, 3_652_425]), persistent=False)
+        self.register_buffer("circles", torch.tensor([0, 0, 0, 1, 2, 2]), persistent=False)
         turns = torch.tensor([1.0, 2.0, 3.0, 1.0, 1.0, 2.0]) * 2 * math.pi
         self.register_buffer("turns", turns, persistent=False)
         self.register_buffer("read", self._read(), persistent=False)
@@ -55,14 +60,13 @@ class DateEncoder(nn.Module):
     def features(self, seconds: Tensor) -> Tensor:
         """(P,) int64 seconds to (P, 14) numbers between about -1 and 1."""
         days = torch.div(seconds, 86_400, rounding_mode="floor")
-        hour = (seconds - days * 86_400).float() / _DAY
-        weekday = torch.remainder(days + 3, 7)
-        year = torch.remainder(days.double(), _YEAR_DAYS).float() / _YEAR_DAYS
-        span = max(self.latest - self.earliest, 1)
-        elapsed = (seconds.clamp(self.earliest, self.latest) - self.median).double() / span
-        angles = torch.stack([hour, hour, hour, weekday.float() / 7, year, year], dim=1) * self.turns
-        rest = torch.stack([(weekday >= 5).float(), elapsed.float()], dim=1)
-        return torch.cat([angles.sin(), angles.cos(), rest], dim=1) * self.read
+        # (P, 3) shares of the day, week and year that have passed; whole numbers up to the division lose nothing
+        marks = torch.stack([seconds, days + 3, days * 10_000], dim=1).remainder(self.periods)
+        passed = marks / self.periods
+        weekend = marks[:, 1:2] >= 5
+        elapsed = (seconds.clamp(self.earliest, self.latest) - self.median) / max(self.latest - self.earliest, 1)
+        angles = passed.index_select(1, self.circles) * self.turns
+        return torch.cat([angles.sin(), angles.cos(), weekend, elapsed.unsqueeze(1)], dim=1) * self.read
 
     def summarise(self, batch: FieldBatch) -> Tensor:
         """(P, summary_dim): the circles and the elapsed time, about unit length."""

@@ -39,7 +39,9 @@ class Projectors(nn.Module):
             index = self.order.index(name)
             mark = self.field_embeddings[index] + self.modality_embeddings[self.kinds.index(self.modalities[name])]
             values: Tensor = self.norms[index](self.layers[index](item.values)) + mark
-            projected[name] = Tokens(values * item.mask.unsqueeze(-1), item.mask)
+            if not bool(item.mask.all()):
+                values = values * item.mask.unsqueeze(-1)
+            projected[name] = Tokens(values, item.mask)
         return projected
 
 

@@ -170,11 +170,10 @@ class TableEncoder(nn.Module):
             linear = linear + self.linear_levels(levels).mean(dim=1)
         first = self.linear_norm(linear).unsqueeze(1)
         rest = self._column_tokens(numbers, levels, missing) if self.by_column else self.wide(everything).unsqueeze(1)
-        mask = torch.ones(rest.shape[:2], dtype=torch.bool, device=rest.device)
         for block in self.blocks:
-            rest = block(rest, mask)
+            rest = block(rest, None)
         tokens = torch.cat([first, self.norm(rest)], dim=1)
-        return Tokens(tokens, F.pad(mask, (1, 0), value=True))
+        return Tokens(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device))
 
     def _column_tokens(self, numbers: Tensor, levels: Tensor, missing: Tensor) -> Tensor:
         """(P, N + K, D); a missing cell is its column's learned token."""

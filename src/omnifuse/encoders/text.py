@@ -58,13 +58,19 @@ class NgramBag(nn.Module):
         """Packed ids (N,) and lengths (P,) to tf-idf (P, vocab_size + num_buckets) of unit length."""
         grams, owners = self.grams(ids.long(), lengths)
         counts = torch.zeros((lengths.shape[0], self.inverse_frequency.shape[0]), device=ids.device)
-        counts.index_put_((owners, grams), torch.ones_like(grams, dtype=counts.dtype), accumulate=True)
-        return F.normalize(torch.log1p(counts) * self.inverse_frequency, dim=1, eps=1e-6)
+        places = (owners, grams)
+        counts.index_put_(places, torch.ones_like(grams, dtype=counts.dtype), accumulate=True)
+        # Only where a text has grams: that is a handful of the columns
+        counts[places] = torch.log1p(counts[places]) * self.inverse_frequency[grams]
+        return F.normalize(counts, dim=1, eps=1e-6)
 
     def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Packed ids (N,) and lengths (P,) to (P, D)."""
         grams, owners = self.grams(ids.long(), lengths)
         weights = self.inverse_frequency[grams]
+        if lengths.shape[0] == 1:
+            table = self.embeddings.weight
+            return F.normalize(weights, dim=0, eps=1e-6).to(table.dtype).unsqueeze(0) @ F.embedding(grams, table)
         norms = torch.zeros(lengths.shape[0], device=weights.device).index_add_(0, owners, weights**2).sqrt()
         weights = weights / norms[owners].clamp(min=1e-6)
         starts = torch.searchsorted(owners, torch.arange(lengths.shape[0], device=owners.device))
@@ -120,9 +126,10 @@ class TextEncoder(nn.Module):
         ids, mask = pad_packed(packed, batch.lengths)
         if not ids.shape[0]:
             return Tokens(self.embeddings.weight.new_zeros((0, 1, self.dim)), mask.new_zeros((0, 1)))
-        tokens = self.embeddings(ids) + 0.1 * sinusoids(ids.shape[1], self.dim).to(ids.device)
+        tokens = torch.add(self.embeddings(ids), sinusoids(ids.shape[1], self.dim).to(ids.device), alpha=0.1)
         tokens = self.dropout(tokens)
         for block in self.blocks:
-            tokens = block(tokens, mask)
+            # One text is never padded
+            tokens = block(tokens, mask if ids.shape[0] > 1 else None)
         bag = self.bag_norm(self.dropout(self.bag(packed, batch.lengths))).unsqueeze(1)
         return Tokens(torch.cat([bag, self.norm(tokens).to(bag.dtype)], dim=1), F.pad(mask, (1, 0), value=True))

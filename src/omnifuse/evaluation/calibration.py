@@ -5,6 +5,9 @@ at temperature T are a logistic regression with the K non-negative slopes w / T,
 method on a convex function. A normal prior pulls the slopes towards the fused head alone (few rows change little, many
 rows decide); the temperature is then searched anew for the mean of the members' probabilities, which is what users get.
 
+Where the rows are stretches of time, each stretch counts as one, since its rows repeat one another, and the prior is
+the shallow head alone where there is one: beyond what it has seen, a network has to earn its weight over a line.
+
 Shapes: E members, N rows, C outputs, K heads.
 """
 
@@ -13,13 +16,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from omnifuse.evaluation.metrics import LEAST_PROBABILITY, known_rows
 from omnifuse.readout import RawOutputs, TargetReadout, subset_name
-from omnifuse.readout.target_readout import FUSED, KERNEL, SHARPEST, SOFTEST, SubsetCalibration, log_softmax, sigmoid
+from omnifuse.readout.target_readout import FUSED, SHALLOW, SHARPEST, SOFTEST, SubsetCalibration, log_softmax, sigmoid
 from omnifuse.schema import TaskKind
 
 MOST_ENUMERATED_INPUTS = 5
@@ -55,6 +58,7 @@ def fit_readout(
     truth: np.ndarray,
     *,
     rows: np.ndarray | None = None,
+    stretches: np.ndarray | None = None,
 ) -> TargetReadout:
     """Calibrate one target.
 
@@ -64,6 +68,7 @@ def fit_readout(
             the network is given this subset only. All hold the same rows, none of them learnt from.
         truth: (R, ...) labels of these rows as for `score`, regression in the label's own units.
         rows: Numbers (or bool mask) of the rows to use; all by default.
+        stretches: (R,) codes of the stretches of time that were held out; None where rows stand for themselves.
 
     Returns:
         The readout with a calibration for each subset of which at least 10 labelled rows have exactly these inputs.
@@ -79,28 +84,48 @@ def fit_readout(
         exact = usable & np.all([raw.present[name] == (name in names) for name in bare.inputs], axis=0)
         found = np.flatnonzero(exact)
         if len(found) >= FEWEST_ROWS:
-            subsets[subset_name(names)] = _fit_subset(bare, names, raw, truth, found)
+            subsets[subset_name(names)] = _fit_subset(bare, names, raw, truth, found, stretches)
     return replace(bare, subsets=subsets)
 
 
 def _fit_subset(
-    bare: TargetReadout, names: tuple[str, ...], raw: RawOutputs, truth: np.ndarray, rows: np.ndarray
+    bare: TargetReadout,
+    names: tuple[str, ...],
+    raw: RawOutputs,
+    truth: np.ndarray,
+    rows: np.ndarray,
+    stretches: np.ndarray | None,
 ) -> SubsetCalibration:
     target = bare.target
     listed = raw.fields.get(target.name, {})
-    heads_of = (KERNEL, *names)
+    heads_of = (SHALLOW, *names)
     outputs = {FUSED: raw.fused[target.name], **{name: listed[name] for name in heads_of if name in listed}}
     members, _, width = outputs[FUSED].shape
     thinning = math.ceil(len(rows) * members * width * len(outputs) / MOST_CELLS)
     rows = rows[::thinning]
+    prior = _prior(list(outputs), rows, stretches)
     heads = np.stack([values[:, rows].astype(np.float64) for values in outputs.values()])
     if target.kind is TaskKind.REGRESSION:
         label = (truth[rows] - bare.mean) / bare.scale
-        return SubsetCalibration(_named(list(outputs), _simplex_weights(heads[..., 0].mean(axis=1), label)))
+        return SubsetCalibration(_named(list(outputs), _simplex_weights(heads[..., 0].mean(axis=1), label, prior)))
     logs = log_softmax(heads) if target.kind is TaskKind.CLASSIFICATION else heads
-    weights = _slopes(target.kind, logs, truth[rows])
+    weights = _slopes(target.kind, logs, truth[rows], prior)
     pooled = np.tensordot(weights, logs, axes=1)
     return SubsetCalibration(_named(list(outputs), weights), best_temperature(target.kind, pooled, truth[rows]))
+
+
+@dataclass(frozen=True)
+class _Prior:
+    """Weights (K,) that the prior pulls to, and how strongly against the mean loss of the rows."""
+
+    weights: np.ndarray
+    pull: float
+
+
+def _prior(heads: list[str], rows: np.ndarray, stretches: np.ndarray | None) -> _Prior:
+    simplest = SHALLOW if stretches is not None and SHALLOW in heads else FUSED
+    independent = len(rows) if stretches is None else len(np.unique(stretches[rows]))
+    return _Prior(np.array([float(name == simplest) for name in heads]), SLOPE_PULL / independent)
 
 
 def _named(names: list[str], weights: np.ndarray) -> dict[str, float]:
@@ -162,17 +187,15 @@ def golden_section(function: Callable[[float], float], low: float, high: float, 
     return (low + high) / 2
 
 
-def _slopes(kind: TaskKind, logs: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def _slopes(kind: TaskKind, logs: np.ndarray, truth: np.ndarray, prior: _Prior) -> np.ndarray:
     """(K,) weights from (K, E, N, C): each member's rows count as rows of one fit."""
-    start = np.zeros(len(logs))
-    start[0] = 1.0
+    start, pull = prior.weights, prior.pull
     if len(logs) == 1:
         return start
     members, rows, width = logs.shape[1:]
     flat = logs.reshape(len(logs), members * rows, width)
     repeated = np.concatenate([truth] * members)
     data = _classes_loss(flat, repeated) if kind is TaskKind.CLASSIFICATION else _tags_loss(flat, repeated)
-    pull = SLOPE_PULL / rows
 
     def loss(slopes: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         value, gradient, hessian = data(slopes)
@@ -232,15 +255,14 @@ def _projected_newton(loss: Loss, start: np.ndarray, *, steps: int = 30) -> np.n
     return point
 
 
-def _simplex_weights(values: np.ndarray, label: np.ndarray, *, steps: int = 500) -> np.ndarray:
-    """(K,) non-negative weights with sum 1 of least squared error of `weights @ values`, pulled towards the first.
+def _simplex_weights(values: np.ndarray, label: np.ndarray, prior: _Prior, *, steps: int = 500) -> np.ndarray:
+    """(K,) non-negative weights with sum 1 of least squared error of `weights @ values`, pulled towards the prior.
 
     Projected gradient on the K x K Gram matrix; the step is one over its largest eigenvalue.
     """
-    start = np.zeros(len(values))
-    start[0] = 1.0
-    # The pull is in units of the error, as the slopes' is in units of the log loss
-    noise = float(((values[0] - label) ** 2).mean()) * SLOPE_PULL / len(label)
+    start = prior.weights
+    # The pull is in units of the best head's error, as the slopes' is in units of the log loss
+    noise = float(((values - label) ** 2).mean(axis=1).min()) * prior.pull
     gram = values @ values.T / len(label) + noise * np.eye(len(values))
     aim = values @ label / len(label) + noise * start
     rate = 1.0 / max(float(np.linalg.eigvalsh(gram)[-1]), 1e-12)

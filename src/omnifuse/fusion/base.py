@@ -58,14 +58,15 @@ class AbsentTokens(nn.Module):
         num_rows, device, dtype = self.check(tokens)
         vectors, present = [], []
         for index, name in enumerate(self.fields):
-            absent = self.vectors[index].to(dtype).expand(num_rows, -1)
             if name not in tokens:
-                vectors.append(absent)
+                vectors.append(self.vectors[index].to(dtype).expand(num_rows, -1))
                 present.append(torch.zeros(num_rows, dtype=torch.bool, device=device))
                 continue
-            item = tokens[name]
-            there = item.present
-            vectors.append(torch.where(there.unsqueeze(1), masked_mean(item), absent))
+            mean, there = masked_mean(tokens[name]), tokens[name].present
+            # In training the learned vector always gets a gradient, if of zeros, so that each step moves it alike
+            if self.training or not bool(there.all()):
+                mean = torch.where(there.unsqueeze(1), mean, self.vectors[index].to(dtype))
+            vectors.append(mean)
             present.append(there)
         return torch.stack(vectors, dim=1), torch.stack(present, dim=1)
 
@@ -79,20 +80,21 @@ class AbsentTokens(nn.Module):
         num_rows, device, dtype = self.check(tokens)
         values, masks = [], []
         for index, name in enumerate(self.fields):
-            absent = self.vectors[index].to(dtype).expand(num_rows, 1, -1)
-            there = torch.zeros(num_rows, dtype=torch.bool, device=device)
+            absent = torch.ones((num_rows, 1), dtype=torch.bool, device=device)
             if name in tokens:
-                there = tokens[name].present
                 values.append(tokens[name].values)
                 masks.append(tokens[name].mask)
-                if bool(there.all()):
+                absent = ~tokens[name].present.unsqueeze(1)
+                if not bool(absent.any()):
                     continue
-            values.append(absent)
-            masks.append(~there.unsqueeze(1))
+            values.append(self.vectors[index].to(dtype).expand(num_rows, 1, -1))
+            masks.append(absent)
         return torch.cat(values, dim=1), torch.cat(masks, dim=1)
 
 
 def masked_mean(item: Tokens) -> Tensor:
     """(B, D) mean of the real tokens; zeros where a row has none."""
+    if bool(item.mask.all()) and item.mask.numel():
+        return item.values.mean(dim=1)
     weights = item.mask.to(item.values.dtype).unsqueeze(-1)
     return (item.values * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from omnifuse.fusion.base import AbsentTokens
+from omnifuse.fusion.base import AbsentTokens, masked_mean
 from omnifuse.layers import AttentionPool, TransformerBlock
 from omnifuse.tokens import Fused, Tokens
 
@@ -45,10 +45,9 @@ class JointFusion(nn.Module):
         """Any subset of the fields to fused tokens and one vector."""
         vectors, present = self.absent.pooled(tokens)
         values, mask = self.absent.joined(tokens)
+        is_full = bool(mask.all())
         for block in self.blocks:
-            values = block(values, mask)
+            values = block(values, None if is_full else mask)
         values = self.norm(values)
-        weights = present.to(vectors.dtype).unsqueeze(-1)
-        mean = (vectors * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
-        pooled = self.pool(values, mask) + self.short_way(mean)
-        return Fused(torch.where(mask.unsqueeze(-1), values, 0.0), mask, pooled)
+        pooled = self.pool(values, mask) + self.short_way(masked_mean(Tokens(vectors, present)))
+        return Fused(values if is_full else torch.where(mask.unsqueeze(-1), values, 0.0), mask, pooled)

@@ -27,12 +27,13 @@ class Attention(nn.Module):
         self.queries_keys_values = nn.Linear(dim, 3 * dim)
         self.output = nn.Linear(dim, dim)
 
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         """Attend.
 
         Args:
             tokens: (B, T, D).
-            mask: (B, T) bool, True = real. A row without real tokens gives finite values that nobody reads.
+            mask: (B, T) bool, True = real; None where all are. A row without real tokens gives finite values that
+                nobody reads.
 
         Returns:
             (B, T, D).
@@ -42,7 +43,7 @@ class Attention(nn.Module):
         packed = self.queries_keys_values(tokens).view(num_rows, num_tokens, 3, self.num_heads, dim // self.num_heads)
         queries, keys, values = packed.permute(2, 0, 3, 1, 4).unbind(0)
         allowed = None
-        if not bool(mask.all()):
+        if mask is not None and not bool(mask.all()):
             allowed = (mask | ~mask.any(dim=1, keepdim=True))[:, None, None, :]
         mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=allowed)
         out: Tensor = self.output(mixed.transpose(1, 2).reshape(num_rows, num_tokens, dim))
@@ -67,8 +68,8 @@ class TransformerBlock(nn.Module):
         self.mlp = MLP(dim, int(dim * expansion), dim)
         self.dropout = Dropout(dropout)
 
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, D) and (B, T) mask to (B, T, D)."""
+    def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, T, D) and (B, T) mask (None: all are real) to (B, T, D)."""
         tokens = tokens + self.dropout(self.attention(self.attention_norm(tokens), mask))
         out: Tensor = tokens + self.dropout(self.mlp(self.mlp_norm(tokens)))
         return out
@@ -91,7 +92,7 @@ class GatedBlock(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
 
-    def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, D) and (B, T) mask to (B, T, D)."""
+    def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, T, D) and (B, T) mask (None: all are real) to (B, T, D)."""
         out: Tensor = self.norm(self.dropout(tokens * self.attention(tokens, mask)))
         return out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 _VERY_LOW = -1e4
@@ -70,13 +71,15 @@ class AttentionPool(nn.Module):
         num_rows, _, dim = tokens.shape
         heads, width = self.num_heads, dim // self.num_heads
         keys, values = self.keys.weight.view(heads, width, dim), self.values.weight.view(heads, width, dim)
-        asked = (self.query.unsqueeze(2) * keys).sum(dim=1) / width**0.5
-        scores = (tokens @ asked.to(tokens.dtype).T).transpose(1, 2)
-        weights = scores.masked_fill(~mask.unsqueeze(1), _VERY_LOW).softmax(dim=-1)
+        asked = torch.bmm(self.query.unsqueeze(1), keys).squeeze(1) / width**0.5
+        scores = F.linear(tokens, asked.to(tokens.dtype)).transpose(1, 2)
+        is_full = bool(mask.all())
+        weights = (scores if is_full else scores.masked_fill(~mask.unsqueeze(1), _VERY_LOW)).softmax(dim=-1)
         # (B, H, D) means of the tokens, then each head's part of the values' weights: (H, B, D) x (H, D, K)
         means = torch.bmm(weights.to(tokens.dtype), tokens).transpose(0, 1)
         parts = torch.bmm(means, values.transpose(1, 2).to(means.dtype)).transpose(0, 1).reshape(num_rows, dim)
-        return (parts + self.values.bias) * mask.any(dim=1, keepdim=True)
+        out = parts + self.values.bias
+        return out if is_full else out * mask.any(dim=1, keepdim=True)
 
 
 POOLINGS: dict[str, type[nn.Module]] = {

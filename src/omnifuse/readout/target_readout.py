@@ -21,7 +21,7 @@ from omnifuse.schema import Target, TaskKind
 
 FUSED = "fused"
 # Reads whichever fields are there, as the fused head does; brackets keep it apart from names of columns
-KERNEL = "(kernel)"
+SHALLOW = "(shallow)"
 SHARPEST, SOFTEST = 0.05, 20.0
 
 
@@ -109,7 +109,7 @@ class TargetReadout:
             if not names:
                 result[rows] = self._nothing(fused.shape[2])
                 continue
-            chosen = {name: heads[name][:, rows] for name in (KERNEL, *names) if name in heads}
+            chosen = {name: heads[name][:, rows] for name in (SHALLOW, *names) if name in heads}
             result[rows] = self._combine(fused[:, rows], chosen, self.calibration(names))
         return result[:, 0] if self.target.kind is TaskKind.REGRESSION else result
 

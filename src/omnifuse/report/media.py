@@ -1,9 +1,10 @@
-"""Pictures and sounds as data URIs, small enough for a page."""
+"""Pictures and sounds as data URIs and texts, small enough for a page."""
 
 from __future__ import annotations
 
 import base64
 import io
+import re
 from typing import Any
 
 import numpy as np
@@ -40,3 +41,19 @@ def sound_uri(samples: np.ndarray, rate_hz: int) -> dict[str, Any]:
     soundfile.write(buffer, cut, rate_hz, format="WAV", subtype="PCM_16")
     uri = f"data:audio/wav;base64,{base64.b64encode(buffer.getvalue()).decode()}"
     return {"uri": uri, "wave": waveform(cut)}
+
+
+def cut_text(text: str, length: int) -> str:
+    """A text of at most `length` characters: a longer one ends after a word, with an ellipsis.
+
+    Where that would leave less than half of it, as in a script without spaces, the cut is inside a word.
+
+    Example:
+        >>> cut_text("a red brick house", 12) == "a red brick\\u2026"
+        True
+    """
+    if len(text) <= length:
+        return text
+    words = re.match(r".*\S(?=\s)", text[:length], re.DOTALL)
+    kept = words.group() if words and len(words.group()) >= length // 2 else text[: length - 1].rstrip()
+    return kept + "\u2026"

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from omnifuse.evaluation import MAIN_METRIC
 from omnifuse.report import charts
-from omnifuse.schema import TaskKind
+from omnifuse.report.metrics import main_metric, metric_words
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,7 @@ class TargetData:
         reliability: (mean confidence, share correct, count) a bin.
         examples: Worst mistakes.
         seeds: Metric to (mean, sd, count) over seeds, where several were run.
+        leading: Metrics that stand before the others.
     """
 
     name: str
@@ -48,6 +48,7 @@ class TargetData:
     reliability: tuple[tuple[float, float, int], ...] = ()
     examples: tuple[Example, ...] = ()
     seeds: dict[str, tuple[float, float, int]] = field(default_factory=dict)
+    leading: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,23 +69,18 @@ class ReportData:
     facts: dict[str, str] = field(default_factory=dict)
 
 
-def main_metric(task: str, metrics: dict[str, Any]) -> str:
-    """The metric that bars are drawn of: the task's usual one, or the first there is."""
-    wanted = MAIN_METRIC[TaskKind(task)]
-    return wanted if wanted in metrics else next(iter(metrics))
-
-
 def _interval(score: dict[str, Any]) -> str:
     if score.get("low") is None:
         return ""
     return f"[{score['low']:.3f}, {score['high']:.3f}]"
 
 
-def _tiles(metrics: dict[str, Any]) -> list[dict[str, str]]:
+def _tiles(metrics: dict[str, Any], leading: tuple[str, ...]) -> list[dict[str, str]]:
+    ordered = sorted(metrics, key=lambda name: leading.index(name) if name in leading else len(leading))
     return [
-        {"name": name.replace("_", " "), "value": f"{score['value']:.3f}", "interval": _interval(score)}
-        for name, score in metrics.items()
-        if score.get("value") is not None
+        {"name": metric_words(name), "value": f"{score['value']:.3f}", "interval": _interval(score)}
+        for name in ordered
+        if (score := metrics[name]).get("value") is not None
     ]
 
 
@@ -107,38 +103,42 @@ def _bars(target: TargetData, metric: str) -> Any:
     rows = [_bar("all fields", result["metrics"][metric], strong=True)]
     listed = [_bar(name, scores.get(metric), strong=False) for name, scores in result.get("baselines", {}).items()]
     others = sorted((row for row in listed if row is not None), key=lambda row: -row[1])
-    return charts.bars([row for row in [*rows, *others] if row is not None], title=metric.replace("_", " "))
+    return charts.bars([row for row in [*rows, *others] if row is not None], title=metric_words(metric))
 
 
 def _subset_bars(target: TargetData, metric: str) -> Any:
     rows = [_bar(name, scores.get(metric), strong="+" in name) for name, scores in target.result["subsets"].items()]
     kept = [row for row in rows if row is not None]
-    return charts.bars(sorted(kept, key=lambda row: -row[1])[:16], title=metric) if len(kept) > 1 else ""
+    return charts.bars(sorted(kept, key=lambda row: -row[1])[:16], title=metric_words(metric)) if len(kept) > 1 else ""
 
 
 def _verdict(fusion: dict[str, Any]) -> dict[str, str]:
     verdict = str(fusion.get("verdict", ""))
     kind = {"helped": "helped", "did not help": "not"}.get(verdict, "unsure")
     p = fusion.get("p")
-    note = f"against the best single field, paired over rows, p = {p:.2g}." if p is not None else ""
+    judged = f"judged by {metric_words(fusion['metric'])}, " if "metric" in fusion else ""
+    note = f"against the best single field, {judged}paired over rows, p = {p:.2g}." if p is not None else ""
     return {"verdict": verdict, "verdict_class": kind, "verdict_note": note}
 
 
 def _target(target: TargetData) -> dict[str, Any]:
     result = target.result
     metric = main_metric(result["task"], result["metrics"])
+    words = metric_words(metric)
     seeds: dict[str, Any] = {}
     if target.seeds:
-        listed = ", ".join(f"{name} {mean:.3f} \u00b1 {sd:.3f}" for name, (mean, sd, _) in target.seeds.items())
+        listed = ", ".join(
+            f"{metric_words(name)} {mean:.3f} \u00b1 {sd:.3f}" for name, (mean, sd, _) in target.seeds.items()
+        )
         seeds = {"count": next(iter(target.seeds.values()))[2], "text": listed}
     ece = result.get("calibration", {}).get("ece")
     return {
         "name": target.name,
-        "tiles": _tiles(result["metrics"]),
+        "tiles": _tiles(result["metrics"], target.leading),
         "seeds": seeds,
         **_verdict(result.get("fusion") or {}),
         "bars": _bars(target, metric),
-        "bars_metric": metric.replace("_", " ").capitalize(),
+        "bars_metric": words[:1].upper() + words[1:],
         "subset_bars": _subset_bars(target, metric),
         "confusion": charts.confusion(target.confusion, target.classes) if target.confusion is not None else "",
         "reliability": charts.reliability(target.reliability) if target.reliability else "",

@@ -5,8 +5,11 @@ from torch import nn
 from omnifuse.schema import TaskKind
 from omnifuse.tasks.classification import ClassificationTask
 from omnifuse.tasks.heads import Heads, TaskOutput
-from omnifuse.tasks.kernel import KernelHead, Summary, kernel_widths
+from omnifuse.tasks.kernel import KernelHead
+from omnifuse.tasks.linear import LinearHead
 from omnifuse.tasks.regression import RegressionTask
+from omnifuse.tasks.shallow import NO_SHALLOW_HEAD, SHALLOW_HEADS, readable_widths
+from omnifuse.tasks.summary import Summary
 from omnifuse.tasks.tagging import TaggingTask
 
 TASKS: dict[TaskKind, type[nn.Module]] = {
@@ -16,13 +19,16 @@ TASKS: dict[TaskKind, type[nn.Module]] = {
 }
 
 __all__ = [
+    "NO_SHALLOW_HEAD",
+    "SHALLOW_HEADS",
     "TASKS",
     "ClassificationTask",
     "Heads",
     "KernelHead",
+    "LinearHead",
     "RegressionTask",
     "Summary",
     "TaggingTask",
     "TaskOutput",
-    "kernel_widths",
+    "readable_widths",
 ]

@@ -8,29 +8,23 @@ nobody learnt from. Random Fourier features keep it in primal form: no training 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from omnifuse.schema import TaskKind
+from omnifuse.tasks.summary import Summary
 
 # Half of the Fourier features for each kernel exp(-|x - z|^2 / h)
 BANDWIDTHS = (0.5, 2.0)
 FOURIER_DIM = 2048
+# Most rows that it is fitted to: its time grows with their third power
+MOST_ROWS = 2000
 # Wider features (bags of n-grams) are used as they are: their products are sharp enough
 WIDEST_FOURIER = 2048
 STRENGTHS = tuple(10.0 ** (0.5 * step) for step in range(-7, 5))
 LOGIT_SCALES = (2.0, 4.0, 8.0, 16.0)
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Fixed features of one field: values (B, S), zero where absent, and present (B,) bool."""
-
-    values: Tensor
-    present: Tensor
 
 
 class FieldKernel(nn.Module):
@@ -82,6 +76,7 @@ class KernelHead(nn.Module):
     ridge by leave-one-out).
     """
 
+    most_rows = MOST_ROWS
     bias: Tensor
     logit_scale: Tensor
 
@@ -157,9 +152,3 @@ def _best_scale(kind: TaskKind, answers: Tensor, wanted: Tensor) -> float:
         return float(-(wanted * (scale * answers).log_softmax(dim=1)).sum(dim=1).mean())
 
     return min(LOGIT_SCALES, key=loss)
-
-
-def kernel_widths(fields: Sequence[str], encoders: Sequence[nn.Module]) -> dict[str, int]:
-    """Fields whose encoder gives a summary, with its width."""
-    found = zip(fields, encoders, strict=True)
-    return {name: int(encoder.summary_dim) for name, encoder in found if getattr(encoder, "summary_dim", 0)}  # type: ignore[arg-type]

@@ -52,10 +52,18 @@ class RegressionTask(nn.Module):
     def forward(
         self, fused: Fused, tokens: Mapping[str, Tokens], target: Tensor | None = None, weights: Tensor | None = None
     ) -> TaskOutput:
-        """Values (B, 1), and the loss where a target (B,) is given; NaN is missing."""
+        """Values (B, 1), and the loss where a target (B,) is given; NaN is missing.
+
+        Raises:
+            ValueError: The target has another shape.
+        """
         values, answers, present = self.heads(fused, tokens)
         if target is None:
             return TaskOutput(values, answers, present)
+        if target.shape != values.shape[:1]:
+            raise ValueError(
+                f"the target of '{self.name}' is {tuple(target.shape)}, expected {tuple(values.shape[:1])}"
+            )
         known = ~target.isnan()
         row_weights = known.to(torch.float32) if weights is None else known * weights
         truth = torch.nan_to_num(target).to(torch.float32)

@@ -12,7 +12,7 @@ import torch
 from omnifuse.data.pack import Pack
 from omnifuse.model import ModelOutput, MultimodalModel
 from omnifuse.readout.raw import RawOutputs, concatenate
-from omnifuse.readout.target_readout import KERNEL
+from omnifuse.readout.target_readout import SHALLOW
 from omnifuse.tokens import Batch, Tokens
 from omnifuse.training.batches import make_batch
 
@@ -39,7 +39,7 @@ def _stack(parts: Sequence[torch.Tensor]) -> np.ndarray:
 
 def _gather(
     outputs: Sequence[ModelOutput],
-    kernels: Sequence[dict[str, torch.Tensor]],
+    shallow: Sequence[dict[str, torch.Tensor]],
     batch: Batch,
     subset: Subset,
     headed: Mapping[str, Subset],
@@ -63,8 +63,8 @@ def _gather(
                 answers[:, ~present[name]] = np.nan
             fields[t][name] = answers
     for t in first.targets:
-        if kernels[0] and t in kernels[0]:
-            fields[t][KERNEL] = _stack([answers[t] for answers in kernels])
+        if shallow[0] and t in shallow[0]:
+            fields[t][SHALLOW] = _stack([answers[t] for answers in shallow])
     if not vectors:
         return RawOutputs(fused, fields, present)
     pooled = np.concatenate([output.fused.pooled.float().cpu().numpy() for output in outputs], axis=1)
@@ -144,16 +144,16 @@ def _run(
         batch = make_batch(used, rows[start : start + batch_size]).to(device)
         encoded = [member.encode(batch) for member in members]
         summaries = [
-            member.summarise(batch) if member.kernel_targets and (heads is None or KERNEL in heads) else {}
+            member.summarise(batch) if member.shallow_targets and (heads is None or SHALLOW in heads) else {}
             for member in members
         ]
         for subset in parts:
-            kernels = [
-                member.answer_by_kernels(_only(found, subset), batch.size)
+            shallow = [
+                member.answer_shallow(_only(found, subset), batch.size)
                 for member, found in zip(members, summaries, strict=True)
             ]
             outputs = [
                 member.read(_only(tokens, subset), num_rows=batch.size, heads=heads)
                 for member, tokens in zip(members, encoded, strict=True)
             ]
-            parts[subset].append(_gather(outputs, kernels, batch, subset, headed, vectors=vectors))
+            parts[subset].append(_gather(outputs, shallow, batch, subset, headed, vectors=vectors))

@@ -29,13 +29,18 @@ def test_folds_answer_every_row_once_and_never_one_that_was_learnt_from():
 
 def test_a_group_is_never_divided():
     groups = np.random.default_rng(0).integers(0, 17, 120)
-    for member in made(np.arange(120), groups=groups).members:
+    members = made(np.arange(120), groups=groups).members
+    assert len(members) == 5
+    for member in members:
+        assert len(member.train) > len(member.out) > 0
         assert not set(groups[member.train]) & set(groups[member.out])
 
 
 def test_classes_are_spread_over_the_folds():
     labels = np.repeat([0, 1, 2], [60, 30, 10])
-    for member in made(np.arange(100), labels=labels).members:
+    members = made(np.arange(100), labels=labels).members
+    assert len(members) == 5
+    for member in members:
         assert np.bincount(labels[member.out]).tolist() == [12, 6, 2]
 
 

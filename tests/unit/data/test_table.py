@@ -33,6 +33,7 @@ def test_row_by_row_is_the_same(table):
     rows = table.rows(COLUMNS)
     for place in range(5):
         one = table({name: cells[place] for name, cells in COLUMNS.items()})
+        assert set(one) == set(rows)
         for name, array in one.items():
             assert array.dtype == rows[name].dtype
             assert np.array_equal(array[0], rows[name][place])

@@ -248,7 +248,7 @@ def test_module_in_the_working_directory_does_not_replace_one_of_pythons(folder,
 
 def test_memory_that_does_not_suffice_is_a_reason(monkeypatch):
     class Greedy(MediaDoor):
-        def image(self, cell, *, min_side=0):
+        def image(self, cell, *, min_side=0, remarks=None):
             raise MemoryError
 
     assert decode_cell("a\n.png", PICTURES, Greedy()) == "There is not enough memory to decode 'a?.png'."

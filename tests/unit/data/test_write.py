@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
@@ -122,6 +123,73 @@ def test_old_answers_stay_until_all_is_written(suffix, tmp_path):
         write_rows([], path)
     assert path.read_bytes() == before
     assert [item.name for item in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_two_writers_of_one_file_do_not_meet(suffix, tmp_path, monkeypatch):
+    """The second begins and ends while the first is in the middle: each writes a whole file, the last one stays."""
+    monkeypatch.setattr(write, "_CHUNK", 2)
+    path = tmp_path / f"x.{suffix}"
+    seen = []
+
+    def slow():
+        for number in range(7):
+            if number == 5:
+                write_rows(({"who": "second", "n": f"{row}"} for row in range(3)), path)
+                table = open_table(path)
+                seen.append((table.cells("who"), sorted(item.name for item in tmp_path.iterdir())))
+            # From row 4 on of a wider type, so that Parquet writes its file again
+            yield {"who": "first", "n": f"{number}" if number > 3 else number}
+
+    write_rows(slow(), path)
+    ((second, names),) = seen
+    assert second == ["second"] * 3
+    assert len(names) == 2
+    assert open_table(path).cells("who") == ["first"] * 7
+    assert [str(cell) for cell in open_table(path).cells("n")] == [str(number) for number in range(7)]
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_many_writers_at_once_leave_one_whole_file(suffix, tmp_path):
+    path = tmp_path / f"x.{suffix}"
+
+    def rows(who):
+        return [{"who": who, "n": number} for number in range(500)]
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda who: write_rows(rows(f"w{who}"), path), range(12)))
+    table = open_table(path)
+    assert table.num_rows == 500
+    assert len(set(table.cells("who"))) == 1
+    assert [int(cell) for cell in table.cells("n")] == list(range(500))
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_a_failure_takes_nothing_from_another_writer(suffix, tmp_path):
+    path = tmp_path / f"x.{suffix}"
+
+    def broken():
+        yield {"a": 1}
+        raise InputError("the table ends here")
+
+    def rows():
+        yield {"a": "kept"}
+        with pytest.raises(InputError, match=r"the table ends here"):
+            write_rows(broken(), path)
+        yield {"a": "too"}
+
+    write_rows(rows(), path)
+    assert open_table(path).cells("a") == ["kept", "too"]
+    assert [item.name for item in tmp_path.iterdir()] == [path.name]
+
+
+def test_answers_have_the_rights_of_any_new_file_and_names_may_be_long(tmp_path):
+    (tmp_path / "plain").write_text("")
+    long = tmp_path / ("x" * 240 + ".csv")
+    write_rows([{"a": 1}], long)
+    assert long.stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_what_cannot_be_written(tmp_path):

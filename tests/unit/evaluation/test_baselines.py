@@ -109,6 +109,7 @@ def test_every_field_is_learnt(kind):
 def test_nothing_is_learnt_from_noise():
     data = data_of(rows=150, informative=False)
     found = simple_baselines(data, folds_of(150), np.arange(150), seed=0, seconds=600)
+    assert set(found.scores) == {"majority", *NAMES}
     for name, scores in found.scores.items():
         assert score(CLASSIFICATION, data.truth, scores, WORDS)["accuracy"] < 0.5, name
 

@@ -10,7 +10,7 @@ import pytest
 from omnifuse.evaluation import calibration_error, calibration_subsets, confidences, fit_readout, score
 from omnifuse.evaluation.calibration import best_temperature
 from omnifuse.readout import RawOutputs, TargetReadout
-from omnifuse.readout.target_readout import SHARPEST, log_softmax
+from omnifuse.readout.target_readout import SHALLOW, SHARPEST, log_softmax
 from omnifuse.schema import Target, TaskKind
 
 CLASSIFICATION, TAGGING, REGRESSION = TaskKind.CLASSIFICATION, TaskKind.TAGGING, TaskKind.REGRESSION
@@ -99,6 +99,40 @@ def test_few_rows_change_little():
     few = fit_readout(bare_of(CLASSIFICATION), {FIELDS: raw}, truth).subsets["image+audio"]
     assert few.weights["fused"] > 0.5
     assert few.temperature > 0.3
+
+
+@pytest.mark.parametrize("kind", [CLASSIFICATION, REGRESSION])
+def test_in_stretches_of_time_the_network_has_to_earn_its_weight(kind):
+    random = np.random.default_rng(11)
+    label = random.integers(0, 2, 1000)
+    if kind is CLASSIFICATION:
+        # The line is a little worse than the network
+        line, network = (np.stack([-view, view], axis=1) for view in 2 * label - 1 + random.normal(size=(2, 1000)))
+        network, truth, bare = 1.1 * network, label, bare_of(CLASSIFICATION, ("a", "b"))
+    else:
+        truth = random.normal(size=1000)
+        line, network = (truth + spread * random.normal(size=1000) for spread in (0.55, 0.5))
+        line, network, bare = line[:, None], network[:, None], bare_of(REGRESSION, ())
+    raw = raw_of(network[None], {SHALLOW: line[None]})
+    by_rows = fit_readout(bare, {FIELDS: raw}, truth).subsets["image+audio"].weights
+    stretches = np.arange(1000) // 200
+    in_time = fit_readout(bare, {FIELDS: raw}, truth, stretches=stretches).subsets["image+audio"].weights
+    each = fit_readout(bare, {FIELDS: raw}, truth, stretches=np.arange(1000)).subsets["image+audio"].weights
+    assert by_rows["fused"] > 0.45
+    assert in_time["fused"] < by_rows["fused"] - 0.05
+    # As many stretches as rows: only the place of the prior differs
+    assert each == pytest.approx(by_rows, abs=0.05)
+    useless = raw_of(network[None], {SHALLOW: 0.0 * line[None] + random.normal(size=line.shape)[None]})
+    earned = fit_readout(bare, {FIELDS: useless}, truth, stretches=stretches).subsets["image+audio"].weights
+    assert earned["fused"] > in_time["fused"] + 0.05
+
+
+def test_without_a_shallow_head_stretches_pull_to_the_fused_head():
+    truth, logits = draw(100, 3, 3)
+    lucky = 5.0 * np.eye(3)[truth]
+    raw = raw_of(logits[None], {"image": lucky[None], "audio": 0 * logits[None]})
+    found = fit_readout(bare_of(CLASSIFICATION), {FIELDS: raw}, truth, stretches=np.arange(100) // 20)
+    assert found.subsets["image+audio"].weights["fused"] > 0.5
 
 
 def test_independent_heads_share_the_weight():

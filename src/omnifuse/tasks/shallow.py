@@ -1,0 +1,35 @@
+"""Shallow heads: models of fixed features, fitted at once, that stand beside the network's heads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import nn
+
+from omnifuse.schema import Modality
+from omnifuse.tasks.kernel import KernelHead
+from omnifuse.tasks.linear import LinearHead
+
+# Setting to the head it builds
+SHALLOW_HEADS: dict[str, type[KernelHead] | type[LinearHead]] = {"kernel": KernelHead, "linear": LinearHead}
+NO_SHALLOW_HEAD = "none"
+# What a line can read: cells and bags of words
+LINEAR_MODALITIES = (Modality.TABLE, Modality.TEXT)
+
+
+def readable_widths(
+    shallow: str, encoders: Mapping[str, nn.Module], modalities: Mapping[str, Modality]
+) -> dict[str, int]:
+    """Fields that a shallow head reads, each with the width of its encoder's summary.
+
+    Args:
+        shallow: Name in `SHALLOW_HEADS`, or "none".
+        encoders: Field to its encoder; one without `summary_dim` gives no summary.
+        modalities: Field to its modality.
+    """
+    if shallow == NO_SHALLOW_HEAD:
+        return {}
+    found = {name: int(getattr(encoder, "summary_dim", 0)) for name, encoder in encoders.items()}
+    if shallow == "linear":
+        found = {name: width for name, width in found.items() if modalities[name] in LINEAR_MODALITIES}
+    return {name: width for name, width in found.items() if width}

@@ -1,0 +1,151 @@
+"""Shallow heads are the regressions of the textbooks, for any subset of the fields."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.kernel_ridge import KernelRidge
+from sklearn.linear_model import LogisticRegression, Ridge
+
+from omnifuse.schema import Modality, TaskKind
+from omnifuse.tasks import KernelHead, LinearHead, Summary, readable_widths
+from omnifuse.tasks import kernel as kernel_module
+
+WIDTHS = {"table": 4, "text": 6}
+ROWS = 200
+
+
+@pytest.fixture(name="draw")
+def _draw():
+    return np.random.default_rng(0)
+
+
+def summaries_of(draw, rows=ROWS, widths=None):
+    found = {}
+    for name, width in (widths or WIDTHS).items():
+        values = torch.from_numpy(draw.normal(size=(rows, width)).astype(np.float32)) / math.sqrt(width)
+        found[name] = Summary(values, torch.ones(rows, dtype=torch.bool))
+    return found
+
+
+def columns_of(summaries):
+    """What the linear head regresses on: features about one wide."""
+    return np.concatenate(
+        [item.values.numpy() * math.sqrt(item.values.shape[1]) for item in summaries.values()], axis=1
+    )
+
+
+def classes_of(summaries, draw):
+    features = columns_of(summaries)
+    return (features @ draw.normal(size=(features.shape[1], 3)) + draw.normal(size=(len(features), 3))).argmax(axis=1)
+
+
+def shares_of(labels):
+    return torch.eye(3)[torch.from_numpy(labels)]
+
+
+def test_the_linear_head_is_logistic_regression(draw):
+    summaries = summaries_of(draw)
+    labels = classes_of(summaries, draw)
+    head = LinearHead(WIDTHS, 3, TaskKind.CLASSIFICATION)
+    head.fit(summaries, shares_of(labels))
+    reference = LogisticRegression(C=1.0, tol=1e-8, max_iter=2000).fit(columns_of(summaries), labels)
+    ours = head(summaries, ROWS).softmax(dim=1).numpy()
+    np.testing.assert_allclose(ours, reference.predict_proba(columns_of(summaries)), atol=1e-3)
+
+
+def test_the_linear_head_is_ridge_regression_for_a_number(draw):
+    summaries = summaries_of(draw)
+    wanted = columns_of(summaries) @ draw.normal(size=10) + 3 + draw.normal(size=ROWS)
+    head = LinearHead(WIDTHS, 1, TaskKind.REGRESSION)
+    head.fit(summaries, torch.from_numpy(wanted.astype(np.float32)).unsqueeze(1))
+    reference = Ridge(alpha=1.0).fit(columns_of(summaries), wanted)
+    np.testing.assert_allclose(head(summaries, ROWS)[:, 0].numpy(), reference.predict(columns_of(summaries)), atol=1e-3)
+
+
+def test_the_linear_head_answers_each_tag_by_itself(draw):
+    summaries = summaries_of(draw)
+    tags = (columns_of(summaries)[:, :2] + 0.5 * draw.normal(size=(ROWS, 2)) > 0).astype(int)
+    head = LinearHead(WIDTHS, 2, TaskKind.TAGGING)
+    head.fit(summaries, torch.from_numpy(tags).float())
+    for tag in range(2):
+        reference = LogisticRegression(C=1.0, tol=1e-8, max_iter=2000).fit(columns_of(summaries), tags[:, tag])
+        expected = reference.predict_proba(columns_of(summaries))[:, 1]
+        np.testing.assert_allclose(head(summaries, ROWS)[:, tag].sigmoid().numpy(), expected, atol=1e-3)
+
+
+def test_the_kernel_head_is_kernel_ridge_regression(draw, monkeypatch):
+    monkeypatch.setattr(kernel_module, "WIDEST_FOURIER", 0)
+    monkeypatch.setattr(kernel_module, "STRENGTHS", (0.3,))
+    summaries = summaries_of(draw)
+    wanted = columns_of(summaries) @ draw.normal(size=10) + draw.normal(size=ROWS)
+    head = KernelHead(WIDTHS, 1, TaskKind.REGRESSION)
+    head.fit(summaries, torch.from_numpy(wanted.astype(np.float32)).unsqueeze(1))
+    features = np.concatenate([item.values.numpy() for item in summaries.values()], axis=1)
+    middle = wanted.mean()
+    reference = KernelRidge(alpha=0.3, kernel="linear").fit(features, wanted - middle)
+    np.testing.assert_allclose(head(summaries, ROWS)[:, 0].numpy(), reference.predict(features) + middle, atol=1e-3)
+
+
+def test_fourier_features_come_near_the_gaussian_kernels(draw):
+    torch.manual_seed(0)
+    head = KernelHead({"table": 4}, 1, TaskKind.REGRESSION)
+    (summary,) = summaries_of(draw, 40, {"table": 4}).values()
+    features = head.kernels[0].features(summary).double()
+    squared = torch.cdist(summary.values, summary.values).double().square()
+    waves = torch.stack([torch.exp(-squared / width) for width in kernel_module.BANDWIDTHS]).mean(dim=0)
+    expected = 0.25 * (summary.values @ summary.values.T).double() + waves
+    assert (features @ features.T - expected).abs().max() < 0.15
+
+
+@pytest.mark.parametrize("kind", [TaskKind.CLASSIFICATION, TaskKind.TAGGING, TaskKind.REGRESSION])
+@pytest.mark.parametrize("head_class", [KernelHead, LinearHead])
+def test_rows_without_a_label_and_fields_that_are_absent_change_nothing(head_class, kind, draw):
+    outputs = {TaskKind.CLASSIFICATION: 3, TaskKind.TAGGING: 2, TaskKind.REGRESSION: 1}[kind]
+    summaries = summaries_of(draw)
+    if kind is TaskKind.CLASSIFICATION:
+        target = shares_of(classes_of(summaries, draw))
+    elif kind is TaskKind.TAGGING:
+        target = torch.from_numpy(draw.integers(0, 2, (ROWS, outputs))).float()
+    else:
+        target = torch.from_numpy(draw.normal(size=(ROWS, 1)).astype(np.float32))
+    target[150:] = math.nan
+    torch.manual_seed(0)
+    head = head_class(WIDTHS, outputs, kind)
+    head.fit(summaries, target)
+    again = head_class(WIDTHS, outputs, kind)
+    again.load_state_dict(head.state_dict())
+    again.fit({name: Summary(item.values[:150], item.present[:150]) for name, item in summaries.items()}, target[:150])
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in head.state_dict().items())
+    alone = head({"table": summaries["table"]}, ROWS)
+    hidden = Summary(torch.zeros(ROWS, WIDTHS["text"]), torch.zeros(ROWS, dtype=torch.bool))
+    assert torch.equal(alone, head({"table": summaries["table"], "text": hidden}, ROWS))
+    assert not torch.allclose(alone, head(summaries, ROWS))
+    assert torch.isfinite(head({}, 5)).all()
+    assert head({}, 5).shape == (5, outputs)
+
+
+@pytest.mark.parametrize("head_class", [KernelHead, LinearHead])
+def test_too_few_labels_leave_the_head_as_it_was(head_class, draw):
+    head = head_class(WIDTHS, 1, TaskKind.REGRESSION)
+    target = torch.full((ROWS, 1), math.nan)
+    target[:3] = 1.0
+    head.fit(summaries_of(draw), target)
+    assert not head(summaries_of(draw), ROWS).any()
+
+
+def test_which_fields_a_shallow_head_reads():
+    class Encoder(torch.nn.Module):
+        def __init__(self, width):
+            super().__init__()
+            if width:
+                self.summary_dim = width
+
+    encoders = {"table": Encoder(4), "note": Encoder(6), "picture": Encoder(9), "own": Encoder(0)}
+    modalities = {"table": Modality.TABLE, "note": Modality.TEXT, "picture": Modality.IMAGE, "own": Modality.TEXT}
+    assert readable_widths("none", encoders, modalities) == {}
+    assert readable_widths("linear", encoders, modalities) == {"table": 4, "note": 6}
+    assert readable_widths("kernel", encoders, modalities) == {"table": 4, "note": 6, "picture": 9}
