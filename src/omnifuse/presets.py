@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from omnifuse.association import AlignmentLoss
+from omnifuse.association import ALIGNMENTS
 from omnifuse.encoders import DEFAULT_ENCODERS, EncoderOptions, Projectors, SharedTrunk, encoder_entry
 from omnifuse.errors import ArtefactError, InputError, did_you_mean
 from omnifuse.fusion import FUSIONS
@@ -82,7 +82,8 @@ class ModelSpec:
         pooling: Name in `layers.POOLINGS` for the field heads.
         modality_dropout: Chance of a field to be hidden in training.
         auxiliary: Weight of the single-field heads.
-        alignment: Weight of the contrastive alignment between fields; 0 leaves it out.
+        alignment: Weight of the alignment between fields; 0 leaves it out.
+        alignment_loss: Name in `association.ALIGNMENTS`.
         label_smoothing: Share of the label spread over all classes.
         shallow: Model of fixed features beside the network's heads: name in `tasks.SHALLOW_HEADS`, or "none".
     """
@@ -101,6 +102,7 @@ class ModelSpec:
     modality_dropout: float = 0.2
     auxiliary: float = 0.5
     alignment: float = 0.0
+    alignment_loss: str = "contrastive"
     label_smoothing: float = 0.05
     shallow: str = "kernel"
 
@@ -114,6 +116,7 @@ class ModelSpec:
             )
         _check_name("fusion", self.fusion, FUSIONS)
         _check_name("pooling", self.pooling, POOLINGS)
+        _check_name("alignment loss", self.alignment_loss, ALIGNMENTS)
         _check_name("shallow head", self.shallow, (*SHALLOW_HEADS, NO_SHALLOW_HEAD))
 
     def to_json(self) -> dict[str, Any]:
@@ -346,7 +349,7 @@ def build_from_spec(schema: Schema, preprocessors: Mapping[str, Any], spec: Mode
         FUSIONS[spec.fusion](spec.dim, names, num_heads=spec.num_heads, depth=spec.fusion_depth, dropout=spec.dropout),
         tasks,
         trunk=trunk,
-        alignment=AlignmentLoss(names, spec.dim) if spec.alignment and len(names) > 1 else None,
+        alignment=ALIGNMENTS[spec.alignment_loss](names, spec.dim) if spec.alignment and len(names) > 1 else None,
         alignment_weight=spec.alignment,
         shallow=shallow,
         modality_dropout=spec.modality_dropout,

@@ -20,19 +20,29 @@ from tests.contract.parts import (
 )
 
 import omnifuse.association
-from omnifuse.association import AlignmentLoss, BilinearAssociation, LowRankBilinear
+from omnifuse.association import (
+    ALIGNMENTS,
+    BilinearAssociation,
+    FactorisedBilinear,
+    LowRankBilinear,
+    PairLoss,
+)
 from omnifuse.tokens import Tokens
 
 # Scalars of dict[str, Tokens], and layers of two vectors a row
-LOSSES = {AlignmentLoss: lambda: AlignmentLoss(FIELDS, DIM, 8)}
-PAIRS = {BilinearAssociation: lambda: BilinearAssociation(DIM, 3), LowRankBilinear: lambda: LowRankBilinear(DIM, 4, 3)}
+LOSSES = {part: lambda part=part: part(FIELDS, DIM, 8) for part in ALIGNMENTS.values()}
+PAIRS = {
+    BilinearAssociation: lambda: BilinearAssociation(DIM, 3),
+    LowRankBilinear: lambda: LowRankBilinear(DIM, 4, 3),
+    FactorisedBilinear: lambda: FactorisedBilinear(DIM, 3, 4),
+}
 
 each_loss = pytest.mark.parametrize("part", LOSSES, ids=lambda part: part.__name__)
 each_pair = pytest.mark.parametrize("part", PAIRS, ids=lambda part: part.__name__)
 
 
 def test_no_association_escapes():
-    assert public_modules(omnifuse.association) == {*LOSSES, *PAIRS}
+    assert public_modules(omnifuse.association) == {PairLoss, *LOSSES, *PAIRS}
 
 
 @each_loss

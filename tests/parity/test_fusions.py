@@ -134,6 +134,135 @@ def test_joint_without_blocks_is_attention_pooling_beside_the_mean():
         torch.testing.assert_close(fusion(TOKENS).pooled.double(), torch.stack(wanted), rtol=1e-4, atol=1e-5)
 
 
+def by_field(row: int) -> list[torch.Tensor]:
+    """The real tokens of each field in float64; the learned vector where the field is absent."""
+    found = []
+    for index, name in enumerate(FIELDS):
+        item = TOKENS[name]
+        own = item.values[row][item.mask[row]].double()
+        found.append(own if len(own) else ABSENT[index].double()[None])
+    return found
+
+
+def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """One head of width 2, a query at a time."""
+    out = []
+    for query in queries:
+        shares = torch.softmax(keys @ query / 2**0.5, dim=0)
+        out.append((shares[:, None] * values).sum(dim=0))
+    return torch.stack(out)
+
+
+class Slow:
+    """The weights of a fusion in float64, and its blocks written out."""
+
+    def __init__(self, fusion: nn.Module) -> None:
+        self.state = {name: value.double() for name, value in fusion.state_dict().items()}
+
+    def linear(self, name: str, values: torch.Tensor) -> torch.Tensor:
+        return values @ self.state[f"{name}.weight"].T + self.state[f"{name}.bias"]
+
+    def norm(self, name: str, values: torch.Tensor) -> torch.Tensor:
+        return F.layer_norm(values, (2,), self.state[f"{name}.weight"], self.state[f"{name}.bias"])
+
+    def mlp(self, name: str, values: torch.Tensor) -> torch.Tensor:
+        hidden = F.gelu(self.linear(f"{name}.inner", values), approximate="tanh")
+        return self.linear(f"{name}.outer", hidden)
+
+    def block(self, name: str, values: torch.Tensor) -> torch.Tensor:
+        """Self-attention and MLP of one row's tokens."""
+        packed = self.linear(f"{name}.attention.queries_keys_values", self.norm(f"{name}.attention_norm", values))
+        values = values + self.linear(f"{name}.attention.output", attend(*packed.split(2, dim=1)))
+        return values + self.mlp(f"{name}.mlp", self.norm(f"{name}.mlp_norm", values))
+
+    def cross(self, name: str, values: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+        """Attention of one row's tokens to a context, and MLP."""
+        queries = self.linear(f"{name}.attention.queries", self.norm(f"{name}.tokens_norm", values))
+        packed = self.linear(f"{name}.attention.keys_values", self.norm(f"{name}.context_norm", context))
+        values = values + self.linear(f"{name}.attention.output", attend(queries, *packed.split(2, dim=1)))
+        return values + self.mlp(f"{name}.mlp", self.norm(f"{name}.mlp_norm", values))
+
+
+def check(name: str, wanted) -> None:
+    """Each row of the fusion against a function of its weights and the row's number."""
+    fusion = made(name)
+    slow = Slow(fusion)
+    with torch.no_grad():
+        found = fusion(TOKENS).pooled.double()
+        torch.testing.assert_close(found, torch.stack([wanted(slow, row) for row in range(3)]), rtol=1e-4, atol=1e-5)
+
+
+def vectors_of(row: int) -> list[torch.Tensor]:
+    return [tokens.mean(dim=0) for tokens in by_field(row)]
+
+
+def test_gates_choose_among_the_present_fields_feature_by_feature():
+    def wanted(slow: Slow, row: int) -> torch.Tensor:
+        vectors = vectors_of(row)
+        scores = slow.linear("scores", torch.cat(vectors)).view(3, 2)
+        there = [index for index, name in enumerate(FIELDS) if MEANS[name][row] is not None]
+        gates = torch.softmax(scores[there], dim=0)
+        parts = torch.stack([slow.linear(f"values.{index}", vectors[index]).tanh() for index in there])
+        return (gates * parts).sum(dim=0)
+
+    check("gated", wanted)
+
+
+def test_gates_sum_to_one_over_the_present_fields_and_are_shut_for_absent_ones():
+    fusion = made("gated")
+    vectors, present = fusion.absent.pooled(TOKENS)
+    gates = fusion.gates(vectors, present)
+    torch.testing.assert_close(gates.sum(dim=1), torch.ones(3, 2))
+    assert not gates[~present].any()
+
+
+def test_cross_attention_asks_the_other_fields():
+    def wanted(slow: Slow, row: int) -> torch.Tensor:
+        parts = by_field(row)
+        means = []
+        for index, own in enumerate(parts):
+            context = torch.cat([part for place, part in enumerate(parts) if place != index])
+            means.append(slow.norm("norm", slow.cross(f"blocks.{index}.0", own, context)).mean(dim=0))
+        return slow.linear("output", torch.cat(means))
+
+    check("attention", wanted)
+
+
+def test_bottlenecks_are_averaged_over_the_fields():
+    def wanted(slow: Slow, row: int) -> torch.Tensor:
+        shared, told = slow.state["bottlenecks"], []
+        for index, own in enumerate(by_field(row)):
+            told.append(slow.block(f"layers.0.{index}", torch.cat([shared, own]))[: len(shared)])
+        return slow.norm("norm", torch.stack(told).mean(dim=0)).mean(dim=0)
+
+    check("bottleneck", wanted)
+
+
+def test_latents_read_all_tokens():
+    def wanted(slow: Slow, row: int) -> torch.Tensor:
+        latents = slow.cross("reads.0", slow.state["latents"], torch.cat(by_field(row)))
+        return slow.norm("norm", slow.block("blocks.0", latents)).mean(dim=0)
+
+    check("latent", wanted)
+
+
+def test_low_rank_is_the_tensor_product_of_all_fields():
+    """The full tensor is built and contracted: equation 3 of the paper against its equation 7."""
+
+    def wanted(slow: Slow, row: int) -> torch.Tensor:
+        one = torch.ones(1, dtype=torch.float64)
+        extended = [
+            torch.cat([slow.norm(f"norms.{index}", vector), one]) for index, vector in enumerate(vectors_of(row))
+        ]
+        tensor = torch.einsum("i,j,k->ijk", *extended)
+        # (M, R, D + 1, O): the factors with the row of the constant
+        factors = torch.cat([slow.state["factors"], slow.state["ones"].unsqueeze(2)], dim=2)
+        weights = torch.einsum("r,rio,rjo,rko->ijko", slow.state["weights"], *factors)
+        return torch.einsum("ijk,ijko->o", tensor, weights) + slow.state["bias"]
+
+    check("low_rank", wanted)
+
+
 @pytest.mark.parametrize("name", list(FUSIONS))
 def test_what_lies_under_a_false_mask_is_never_read(name):
     def spoilt(item: Tokens) -> Tokens:

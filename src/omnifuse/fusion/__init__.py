@@ -2,8 +2,13 @@
 
 from torch import nn
 
+from omnifuse.fusion.attention import AttentionFusion
+from omnifuse.fusion.bottleneck import BottleneckFusion
 from omnifuse.fusion.concat import ConcatFusion
+from omnifuse.fusion.gated import GatedFusion
 from omnifuse.fusion.joint import JointFusion
+from omnifuse.fusion.latent import LatentFusion
+from omnifuse.fusion.low_rank import LowRankFusion
 from omnifuse.fusion.pool import MaxFusion, MeanFusion, WeightedFusion
 from omnifuse.fusion.sum import SumFusion
 
@@ -14,6 +19,24 @@ FUSIONS: dict[str, type[nn.Module]] = {
     "max": MaxFusion,
     "weighted": WeightedFusion,
     "concat": ConcatFusion,
+    "gated": GatedFusion,
+    "attention": AttentionFusion,
+    "bottleneck": BottleneckFusion,
+    "latent": LatentFusion,
+    "low_rank": LowRankFusion,
 }
 
-__all__ = ["FUSIONS", "ConcatFusion", "JointFusion", "MaxFusion", "MeanFusion", "SumFusion", "WeightedFusion"]
+__all__ = [
+    "FUSIONS",
+    "AttentionFusion",
+    "BottleneckFusion",
+    "ConcatFusion",
+    "GatedFusion",
+    "JointFusion",
+    "LatentFusion",
+    "LowRankFusion",
+    "MaxFusion",
+    "MeanFusion",
+    "SumFusion",
+    "WeightedFusion",
+]

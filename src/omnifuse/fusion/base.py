@@ -77,19 +77,25 @@ class AbsentTokens(nn.Module):
             (B, T, D) and (B, T) bool. Each field takes its own tokens and, where some row lacks it, one place for the
             learned vector.
         """
+        parts = self.by_field(tokens)
+        return torch.cat([item.values for item in parts], dim=1), torch.cat([item.mask for item in parts], dim=1)
+
+    def by_field(self, tokens: dict[str, Tokens]) -> list[Tokens]:
+        """Tokens of each field in the fixed order; no row of them is empty: it holds at least the learned vector."""
         num_rows, device, dtype = self.check(tokens)
-        values, masks = [], []
+        parts = []
         for index, name in enumerate(self.fields):
             absent = torch.ones((num_rows, 1), dtype=torch.bool, device=device)
-            if name in tokens:
-                values.append(tokens[name].values)
-                masks.append(tokens[name].mask)
-                absent = ~tokens[name].present.unsqueeze(1)
-                if not bool(absent.any()):
-                    continue
-            values.append(self.vectors[index].to(dtype).expand(num_rows, 1, -1))
-            masks.append(absent)
-        return torch.cat(values, dim=1), torch.cat(masks, dim=1)
+            learned = self.vectors[index].to(dtype).expand(num_rows, 1, -1)
+            if name not in tokens:
+                parts.append(Tokens(learned, absent))
+                continue
+            item, absent = tokens[name], ~tokens[name].present.unsqueeze(1)
+            if bool(absent.any()):
+                values, mask = torch.cat([item.values, learned], dim=1), torch.cat([item.mask, absent], dim=1)
+                item = Tokens(values, mask)
+            parts.append(item)
+        return parts
 
 
 def masked_mean(item: Tokens) -> Tensor:

@@ -2,6 +2,7 @@
 
 from omnifuse.layers.attention import Attention, GatedBlock, TransformerBlock
 from omnifuse.layers.convolution import ChannelNorm, ConvBlock
+from omnifuse.layers.cross import CrossAttention, CrossBlock
 from omnifuse.layers.dropout import ChannelDropout, Dropout
 from omnifuse.layers.mlp import MLP
 from omnifuse.layers.pooling import POOLINGS, AttentionPool, MaxPool, MeanPool, WeightedPool
@@ -15,6 +16,8 @@ __all__ = [
     "ChannelDropout",
     "ChannelNorm",
     "ConvBlock",
+    "CrossAttention",
+    "CrossBlock",
     "Dropout",
     "GatedBlock",
     "MaxPool",

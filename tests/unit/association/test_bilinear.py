@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from omnifuse.association import BilinearAssociation, LowRankBilinear
+from omnifuse.association import BilinearAssociation, FactorisedBilinear, LowRankBilinear
 
 
 def test_full_form_is_x_w_y():
@@ -46,3 +46,25 @@ def test_low_rank_has_far_fewer_weights():
         return sum(item.numel() for item in module.parameters())
 
     assert count(LowRankBilinear(64, 8, 32)) * 50 < count(BilinearAssociation(64, 32))
+
+
+def test_factorised_pooling_by_loops():
+    torch.manual_seed(0)
+    layer = FactorisedBilinear(5, 3, 4).eval()
+    first, second = torch.randn(6, 5), torch.randn(6, 5)
+    found = layer(first, second)
+    for row in range(6):
+        one, two = layer.first(first[row]).tolist(), layer.second(second[row]).tolist()
+        sums = [sum(one[4 * o + k] * two[4 * o + k] for k in range(4)) for o in range(3)]
+        rooted = torch.tensor([(abs(value) ** 0.5) * (1 if value > 0 else -1) for value in sums])
+        torch.testing.assert_close(found[row], rooted / rooted.norm(), atol=2e-3, rtol=2e-3)
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(6))
+
+
+def test_factorised_pooling_has_slopes_at_zero():
+    layer = FactorisedBilinear(4, 2)
+    first = torch.zeros(1, 4, requires_grad=True)
+    with torch.no_grad():
+        layer.first.bias.zero_()
+    layer(first, torch.ones(1, 4)).sum().backward()
+    assert bool(first.grad.isfinite().all())

@@ -1,0 +1,80 @@
+"""Attention of some tokens to others. Shapes: B rows, T tokens, S context tokens, D width, H heads, K head width."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from omnifuse.layers.dropout import Dropout
+from omnifuse.layers.mlp import MLP
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of tokens to the real tokens of a context.
+
+    Args:
+        dim: D, a multiple of `num_heads`.
+        num_heads: H.
+
+    References: Vaswani et al. 2017, Attention Is All You Need, section 3.2.3.
+    """
+
+    def __init__(self, dim: int, num_heads: int = 4) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"dim {dim} is not a multiple of num_heads {num_heads}")
+        self.num_heads = num_heads
+        self.queries = nn.Linear(dim, dim)
+        self.keys_values = nn.Linear(dim, 2 * dim)
+        self.output = nn.Linear(dim, dim)
+
+    def forward(self, tokens: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+        """Attend.
+
+        Args:
+            tokens: (B, T, D).
+            context: (B, S, D).
+            mask: (B, S) bool of the context, True = real; None where all are. A row without real ones gives finite
+                values that nobody reads.
+
+        Returns:
+            (B, T, D).
+        """
+        num_rows, num_tokens, dim = tokens.shape
+        width = dim // self.num_heads
+        queries = self.queries(tokens).view(num_rows, num_tokens, self.num_heads, width).transpose(1, 2)
+        packed = self.keys_values(context).view(num_rows, context.shape[1], 2, self.num_heads, width)
+        keys, values = packed.permute(2, 0, 3, 1, 4).unbind(0)
+        allowed = None
+        if mask is not None and not bool(mask.all()):
+            allowed = (mask | ~mask.any(dim=1, keepdim=True))[:, None, None, :]
+        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=allowed)
+        out: Tensor = self.output(mixed.transpose(1, 2).reshape(num_rows, num_tokens, dim))
+        return out
+
+
+class CrossBlock(nn.Module):
+    """Attention to a context and MLP, each behind a norm and added to its input.
+
+    Args:
+        dim: D.
+        num_heads: H.
+        dropout: Of both added parts.
+        expansion: Width of the MLP over D.
+    """
+
+    def __init__(self, dim: int, num_heads: int = 4, *, dropout: float = 0.0, expansion: float = 2.0) -> None:
+        super().__init__()
+        self.tokens_norm = nn.LayerNorm(dim)
+        self.context_norm = nn.LayerNorm(dim)
+        self.attention = CrossAttention(dim, num_heads)
+        self.mlp_norm = nn.LayerNorm(dim)
+        self.mlp = MLP(dim, int(dim * expansion), dim)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, tokens: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, T, D), (B, S, D) and the context's (B, S) mask (None: all are real) to (B, T, D)."""
+        attended = self.attention(self.tokens_norm(tokens), self.context_norm(context), mask)
+        tokens = tokens + self.dropout(attended)
+        out: Tensor = tokens + self.dropout(self.mlp(self.mlp_norm(tokens)))
+        return out
