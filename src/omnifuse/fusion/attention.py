@@ -37,8 +37,7 @@ class AttentionFusion(nn.Module):
         super().__init__()
         self.absent = AbsentTokens(fields, dim)
         self.blocks = nn.ModuleList(
-            nn.ModuleList(CrossBlock(dim, num_heads, dropout=dropout) for _ in range(depth))
-            for _ in self.absent.fields
+            nn.ModuleList(CrossBlock(dim, num_heads, dropout=dropout) for _ in range(depth)) for _ in self.absent.fields
         )
         self.norm = nn.LayerNorm(dim)
         self.output = nn.Linear(dim * len(self.absent.fields), dim)
@@ -52,7 +51,7 @@ class AttentionFusion(nn.Module):
             context = torch.cat([part.values for part in others], dim=1)
             mask = torch.cat([part.mask for part in others], dim=1)
             values = item.values
-            for block in self.blocks[index]:
+            for block in self.blocks[index]:  # type: ignore[attr-defined]
                 values = block(values, context, mask)
             found = Tokens(self.norm(values), item.mask)
             asked.append(found)

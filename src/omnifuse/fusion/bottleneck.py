@@ -15,7 +15,7 @@ NUM_BOTTLENECKS = 4
 
 
 class BottleneckFusion(nn.Module):
-    """Each field attends to itself and to K shared tokens; the shared tokens are averaged over the fields that are there.
+    """Each field attends to itself and to K shared tokens, which are averaged over the fields.
 
     Prefer it over `joint` for many long fields: attention costs the sum of the fields' squares, not the square of the
     sum, and each field must condense what it tells the others.
@@ -52,7 +52,7 @@ class BottleneckFusion(nn.Module):
         always = torch.ones(shared.shape[:2], dtype=torch.bool, device=shared.device)
         for blocks in self.layers:
             passed, told = [], []
-            for block, item in zip(blocks, parts, strict=True):  # type: ignore[arg-type]
+            for block, item in zip(blocks, parts, strict=True):  # type: ignore[call-overload]
                 both = block(torch.cat([shared, item.values], dim=1), torch.cat([always, item.mask], dim=1))
                 told.append(both[:, :NUM_BOTTLENECKS])
                 passed.append(Tokens(both[:, NUM_BOTTLENECKS:], item.mask))

@@ -1,4 +1,4 @@
-"""Gated units: each feature of the fused vector chooses among the fields. Shapes: B rows, T tokens, D width, M fields."""
+"""Gated units: each feature of the fused vector chooses among the fields. Shapes: B rows, D width, M fields."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ class GatedFusion(nn.Module):
         """(B, M, D) and (B, M) bool to (B, M, D) that sum to one over the present fields (over all where none is)."""
         scores = self.scores(vectors.flatten(1)).view_as(vectors)
         allowed = present | ~present.any(dim=1, keepdim=True)
-        return scores.masked_fill(~allowed.unsqueeze(-1), float("-inf")).softmax(dim=1)
+        gates: torch.Tensor = scores.masked_fill(~allowed.unsqueeze(-1), float("-inf")).softmax(dim=1)
+        return gates
 
     def forward(self, tokens: dict[str, Tokens]) -> Fused:
         """Any subset of the fields to one vector."""
