@@ -91,6 +91,14 @@ class Fused:
     pooled: Tensor
 
 
+def masked_mean(item: Tokens) -> Tensor:
+    """(B, D) mean of the real tokens; zeros where a row has none."""
+    if bool(item.mask.all()) and item.mask.numel():
+        return item.values.mean(dim=1)
+    weights = item.mask.to(item.values.dtype).unsqueeze(-1)
+    return (item.values * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
 def scatter(tokens: Tokens, present: Tensor) -> Tokens:
     """Put the tokens of P present rows back among B rows.
 

@@ -5,6 +5,7 @@ Shapes: B rows, N rows that have both fields, T tokens, D width.
 
 from __future__ import annotations
 
+import abc
 import itertools
 from collections.abc import Sequence
 
@@ -12,10 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from omnifuse.tokens import Tokens
+from omnifuse.tokens import Tokens, masked_mean
 
 
-class PairLoss(nn.Module):
+class PairLoss(nn.Module, abc.ABC):
     """Mean over the pairs of fields that occur together in at least two rows of a batch.
 
     An auxiliary objective: prefer a small weight, since rows of one class are treated as strangers.
@@ -35,13 +36,11 @@ class PairLoss(nn.Module):
 
     def vectors(self, name: str, item: Tokens) -> Tensor:
         """(B, D) unit vectors of one field: the projected mean of its real tokens."""
-        weights = item.mask.to(item.values.dtype).unsqueeze(-1)
-        mean = (item.values * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
-        return F.normalize(self.layers[self.fields.index(name)](mean).float(), dim=1, eps=1e-6)
+        return F.normalize(self.layers[self.fields.index(name)](masked_mean(item)).float(), dim=1, eps=1e-6)
 
+    @abc.abstractmethod
     def pair(self, first: Tensor, second: Tensor) -> Tensor:
         """Loss of N >= 2 pairs of unit vectors (N, D); row n of one belongs to row n of the other."""
-        raise NotImplementedError
 
     def forward(self, tokens: dict[str, Tokens]) -> Tensor:
         """Mean over the pairs of fields."""

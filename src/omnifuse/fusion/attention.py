@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from omnifuse.fusion.base import AbsentTokens, masked_mean
+from omnifuse.fusion.base import AbsentTokens
 from omnifuse.layers import CrossBlock
-from omnifuse.tokens import Fused, Tokens
+from omnifuse.tokens import Fused, Tokens, masked_mean
 
 
 class AttentionFusion(nn.Module):

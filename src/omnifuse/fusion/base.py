@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from omnifuse.errors import did_you_mean
-from omnifuse.tokens import Tokens
+from omnifuse.tokens import Tokens, masked_mean
 
 
 class AbsentTokens(nn.Module):
@@ -96,11 +96,3 @@ class AbsentTokens(nn.Module):
                 item = Tokens(values, mask)
             parts.append(item)
         return parts
-
-
-def masked_mean(item: Tokens) -> Tensor:
-    """(B, D) mean of the real tokens; zeros where a row has none."""
-    if bool(item.mask.all()) and item.mask.numel():
-        return item.values.mean(dim=1)
-    weights = item.mask.to(item.values.dtype).unsqueeze(-1)
-    return (item.values * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)

@@ -9,6 +9,26 @@ from omnifuse.layers.dropout import Dropout
 from omnifuse.layers.mlp import MLP
 
 
+def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+    """Scaled dot products of all heads.
+
+    Args:
+        queries: (B, H, T, K).
+        keys: (B, H, S, K).
+        values: (B, H, S, K).
+        mask: (B, S) bool, True = real; None where all are. A row without real tokens gives finite values that nobody
+            reads.
+
+    Returns:
+        (B, T, H x K).
+    """
+    allowed = None
+    if mask is not None and not bool(mask.all()):
+        allowed = (mask | ~mask.any(dim=1, keepdim=True))[:, None, None, :]
+    mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=allowed)
+    return mixed.transpose(1, 2).flatten(2)
+
+
 class Attention(nn.Module):
     """Multi-head attention among the real tokens of a row.
 
@@ -42,11 +62,7 @@ class Attention(nn.Module):
         # (B, T, 3D) -> three times (B, H, T, K)
         packed = self.queries_keys_values(tokens).view(num_rows, num_tokens, 3, self.num_heads, dim // self.num_heads)
         queries, keys, values = packed.permute(2, 0, 3, 1, 4).unbind(0)
-        allowed = None
-        if mask is not None and not bool(mask.all()):
-            allowed = (mask | ~mask.any(dim=1, keepdim=True))[:, None, None, :]
-        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=allowed)
-        out: Tensor = self.output(mixed.transpose(1, 2).reshape(num_rows, num_tokens, dim))
+        out: Tensor = self.output(attend(queries, keys, values, mask))
         return out
 
 

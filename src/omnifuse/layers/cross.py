@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from omnifuse.layers.attention import attend
 from omnifuse.layers.dropout import Dropout
 from omnifuse.layers.mlp import MLP
 
@@ -45,11 +45,7 @@ class CrossAttention(nn.Module):
         queries = self.queries(tokens).view(num_rows, num_tokens, self.num_heads, width).transpose(1, 2)
         packed = self.keys_values(context).view(num_rows, context.shape[1], 2, self.num_heads, width)
         keys, values = packed.permute(2, 0, 3, 1, 4).unbind(0)
-        allowed = None
-        if mask is not None and not bool(mask.all()):
-            allowed = (mask | ~mask.any(dim=1, keepdim=True))[:, None, None, :]
-        mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=allowed)
-        out: Tensor = self.output(mixed.transpose(1, 2).reshape(num_rows, num_tokens, dim))
+        out: Tensor = self.output(attend(queries, keys, values, mask))
         return out
 
 
