@@ -22,9 +22,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from recipes import Recipe, all_recipes, command_of, find_data, fit, read_header, table_path  # noqa: E402
+from recipes import Recipe, all_recipes, command_of, find_data, fit, read_header, table_path, whole_of  # noqa: E402
 
 from benchmarks import page, plain  # noqa: E402
+from benchmarks.losses import losses  # noqa: E402
 from benchmarks.score import Answers, measures, model_answer, paired, score_answers, source_tree  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -171,11 +172,12 @@ def bench(recipe: Recipe, data: Path, work: Path, results: Path, *, seeds: int |
         usable = kept and old.get("minutes") == minutes and all(item.exists() for item in stored)
         print(f"{recipe.name} seed {seed}: {'kept' if usable else 'fitting'}", file=sys.stderr, flush=True)
         runs.append(kept[0] if usable else measure_seed(recipe, seed, data, work, minutes))
-        pack["recipes"][recipe.name] = {
+        entry = {
             "command": command_of(recipe, header, minutes=minutes),
             "measure": recipe.measure,
             "fields": list(recipe.used),
             "holes": recipe.holes,
+            "fill": recipe.fill,
             "repository": recipe.repository,
             "minutes": minutes,
             "hardware": hardware(),
@@ -186,6 +188,10 @@ def bench(recipe: Recipe, data: Path, work: Path, results: Path, *, seeds: int |
             "plain": reference,
             "tests": summary(recipe, runs, work, reference["seeds"]),
         }
+        if recipe.holes:
+            whole = pack["recipes"].get(whole_of(recipe).name, {})
+            entry |= {"whole": whole_of(recipe).name, "loss": losses(recipe, entry, whole, work)}
+        pack["recipes"][recipe.name] = entry
         write_json(path, pack)
 
 

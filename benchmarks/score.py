@@ -112,6 +112,11 @@ def paired(
     return {"difference": value, **{name: None if bound is None else float(bound) for name, bound in bounds.items()}}
 
 
+def measure_over(answers: Answers, measure: str, rows: np.ndarray) -> float:
+    """One metric over some of the rows, (R,) bool."""
+    return float(_weighted(answers)(rows[:, None].astype(np.float64))[measure][0])
+
+
 def aligned(probabilities: np.ndarray, classes: Sequence[str], labels: Sequence[str]) -> Answers:
     """Answers with the classes in sorted order; a label that was never learnt counts as wrong."""
     names = sorted({*classes, *labels})

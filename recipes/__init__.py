@@ -13,13 +13,12 @@ import os
 import shlex
 import subprocess
 import sys
-import zlib
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
+from recipes.holes import BLANKS, write_with_holes
 
 if TYPE_CHECKING:
     from omnifuse import Model
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 DATA_VARIABLE = "OMNIFUSE_DATA"
 MODULES = ("avmnist", "avmnist_hard", "cxr", "occupancy", "emodb")
 MEASURES = ("accuracy", "balanced_accuracy", "roc_auc")
-HOLES_SEED = 7
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,7 @@ class Recipe:
         seeds: Number of repetitions.
         aims: Mean of the measure to reach on each test table; empty for that of the plain reference.
         holes: Share of all media cells that is emptied at random, in training and test rows alike.
+        fill: Whether an emptied cell holds a black picture or a silent sound instead of nothing.
     """
 
     name: str
@@ -67,12 +66,14 @@ class Recipe:
     seeds: int = 3
     aims: tuple[float, ...] = ()
     holes: float = 0.0
+    fill: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         assert len(self.aims) in (0, len(self.tests)), f"{len(self.aims)} aims for {len(self.tests)} test tables"
         assert self.measure in MEASURES, f"{self.measure} is none of {MEASURES}"
         assert set(self.only) <= set(self.fields), f"{self.only} are not all among {self.fields}"
+        assert not self.fill or (self.holes and set(self.fields) <= set(BLANKS)), f"nothing can fill {self.fields}"
         assert self.label not in self.fields, f"the label '{self.label}' is among the fields"
 
     @property
@@ -106,6 +107,12 @@ def all_recipes() -> dict[str, Recipe]:
             assert recipe.name not in found, f"two recipes are called {recipe.name}"
             found[recipe.name] = recipe
     return found
+
+
+def whole_of(recipe: Recipe) -> Recipe:
+    """The recipe that reads the same fields of the same data set with all their cells."""
+    same = (recipe.pack, recipe.used)
+    return next(other for other in all_recipes().values() if (other.pack, other.used) == same and not other.holes)
 
 
 def find_data() -> Path | None:
@@ -157,20 +164,8 @@ def table_path(recipe: Recipe, name: str, data: Path, work: Path) -> Path:
     folder = pack_folder(recipe, data, work)
     if not recipe.holes:
         return folder / name
-    with open(folder / name, newline="", encoding="utf-8") as handle:
-        rows = list(csv.DictReader(handle))
-    cells = [(number, field) for number in range(len(rows)) for field in recipe.fields]
-    draw = np.random.default_rng([HOLES_SEED, zlib.crc32(name.encode())])
-    emptied = {cells[place] for place in draw.permutation(len(cells))[: round(recipe.holes * len(cells))]}
-    for number, row in enumerate(rows):
-        for field in recipe.fields:
-            row[field] = "" if (number, field) in emptied else str(folder / row[field])
     out = work.resolve() / recipe.name / name
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with open(out, "w", newline="", encoding="utf-8") as handle:
-        table = csv.DictWriter(handle, list(rows[0]))
-        table.writeheader()
-        table.writerows(rows)
+    write_with_holes(folder / name, out, recipe.fields, recipe.holes, fill=recipe.fill)
     return out
 
 

@@ -33,6 +33,11 @@ class ModelOutput:
     parts: dict[str, Tensor] = field(default_factory=dict)
 
 
+def _chosen(heads: nn.Module, names: Collection[str] | None) -> dict[str, nn.Module]:
+    """The shallow heads of these names, None for all."""
+    return {name: head for name, head in heads.named_children() if names is None or name in names}
+
+
 class MultimodalModel(nn.Module):
     """encoders -> projectors -> (shared trunk) -> fusion -> tasks.
 
@@ -46,7 +51,7 @@ class MultimodalModel(nn.Module):
         trunk: Blocks that all fields share, or None.
         alignment: Auxiliary loss between the fields' tokens, or None.
         alignment_weight: Its weight.
-        shallow: Target to a shallow head, which reads the encoders' summaries.
+        shallow: Target to its shallow heads by name, which read the encoders' summaries.
         modality_dropout: Chance of each field to be hidden from the fusion in training, row by row.
     """
 
@@ -62,7 +67,7 @@ class MultimodalModel(nn.Module):
         trunk: nn.Module | None = None,
         alignment: nn.Module | None = None,
         alignment_weight: float = 0.0,
-        shallow: Mapping[str, nn.Module] | None = None,
+        shallow: Mapping[str, Mapping[str, nn.Module]] | None = None,
         modality_dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -73,7 +78,7 @@ class MultimodalModel(nn.Module):
         self.alignment, self.alignment_weight = alignment, alignment_weight
         self.modality_dropout = modality_dropout
         self.shallow_targets = tuple(shallow or {})
-        self.shallow = nn.ModuleList((shallow or {}).values())
+        self.shallow = nn.ModuleList(nn.ModuleDict(heads) for heads in (shallow or {}).values())
 
     def initialise(self, batch: Batch) -> None:
         """Let encoders measure statistics of training rows."""
@@ -93,14 +98,16 @@ class MultimodalModel(nn.Module):
             tokens = self.trunk(tokens)
         return {name: scatter(item, batch.fields[name].present) for name, item in tokens.items()}
 
-    def summarised_fields(self) -> tuple[str, ...]:
-        """Fields that the shallow heads read."""
-        return self.shallow[0].fields if self.shallow_targets else ()  # type: ignore[return-value]
+    def summarised_fields(self, heads: Collection[str] | None = None) -> tuple[str, ...]:
+        """Fields that the shallow heads of these names read; None: all of them."""
+        chosen = _chosen(self.shallow[0], heads) if self.shallow_targets else {}
+        read = {name for head in chosen.values() for name in head.fields}  # type: ignore[union-attr]
+        return tuple(name for name in self.fields if name in read)
 
-    def summarise(self, batch: Batch) -> dict[str, Summary]:
-        """Fixed features of the fields in the batch that the shallow heads read."""
+    def summarise(self, batch: Batch, heads: Collection[str] | None = None) -> dict[str, Summary]:
+        """Fixed features of the fields in the batch that the shallow heads of these names read."""
         found: dict[str, Summary] = {}
-        wanted = self.summarised_fields()
+        wanted = self.summarised_fields(heads)
         for name, encoder in zip(self.fields, self.encoders, strict=True):
             if name in wanted and name in batch.fields and len(batch.fields[name].lengths):
                 part = batch.fields[name]
@@ -114,12 +121,18 @@ class MultimodalModel(nn.Module):
         """Fit the shallow heads to a batch of training rows at once."""
         tasks = dict(zip(self.targets, self.tasks, strict=True))
         summaries = self.summarise(batch)
-        for name, head in zip(self.shallow_targets, self.shallow, strict=True):
-            head.fit(summaries, tasks[name].dense_target(batch.targets[name]))  # type: ignore[operator]
+        for target, heads in zip(self.shallow_targets, self.shallow, strict=True):
+            for head in _chosen(heads, None).values():
+                head.fit(summaries, tasks[target].dense_target(batch.targets[target]))  # type: ignore[operator]
 
-    def answer_shallow(self, summaries: Mapping[str, Summary], num_rows: int) -> dict[str, Tensor]:
-        """Target to (B, C) of its shallow head, from the summaries of any subset of the fields."""
-        return {name: head(summaries, num_rows) for name, head in zip(self.shallow_targets, self.shallow, strict=True)}
+    def answer_shallow(
+        self, summaries: Mapping[str, Summary], num_rows: int, heads: Collection[str] | None = None
+    ) -> dict[str, dict[str, Tensor]]:
+        """Target to (B, C) of its shallow heads of these names, from the summaries of any subset of the fields."""
+        return {
+            target: {name: head(summaries, num_rows) for name, head in _chosen(found, heads).items()}
+            for target, found in zip(self.shallow_targets, self.shallow, strict=True)
+        }
 
     def read(
         self,

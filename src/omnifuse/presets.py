@@ -15,7 +15,7 @@ from omnifuse.fusion import FUSIONS
 from omnifuse.layers import POOLINGS
 from omnifuse.model import MultimodalModel
 from omnifuse.schema import Modality, Schema
-from omnifuse.tasks import NO_SHALLOW_HEAD, SHALLOW_HEADS, TASKS, readable_widths
+from omnifuse.tasks import NO_SHALLOW_HEAD, SHALLOW_HEADS, TASKS, readable_widths, shallow_names
 
 # Setting to its smallest and largest value
 _RANGES: dict[str, tuple[float, float]] = {
@@ -85,7 +85,8 @@ class ModelSpec:
         alignment: Weight of the alignment between fields; 0 leaves it out.
         alignment_loss: Name in `association.ALIGNMENTS`.
         label_smoothing: Share of the label spread over all classes.
-        shallow: Model of fixed features beside the network's heads: name in `tasks.SHALLOW_HEADS`, or "none".
+        shallow: Models of fixed features beside the network's heads: names in `tasks.SHALLOW_HEADS` joined by "+", or
+            "none".
     """
 
     dim: int = 64
@@ -104,7 +105,7 @@ class ModelSpec:
     alignment: float = 0.0
     alignment_loss: str = "contrastive"
     label_smoothing: float = 0.05
-    shallow: str = "kernel"
+    shallow: str = "kernel+forest"
 
     def __post_init__(self) -> None:
         """Refuse unknown names and values out of range."""
@@ -117,7 +118,8 @@ class ModelSpec:
         _check_name("fusion", self.fusion, FUSIONS)
         _check_name("pooling", self.pooling, POOLINGS)
         _check_name("alignment loss", self.alignment_loss, ALIGNMENTS)
-        _check_name("shallow head", self.shallow, (*SHALLOW_HEADS, NO_SHALLOW_HEAD))
+        for name in shallow_names(self.shallow):
+            _check_name("shallow head", name, (*SHALLOW_HEADS, NO_SHALLOW_HEAD))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -337,11 +339,15 @@ def build_from_spec(schema: Schema, preprocessors: Mapping[str, Any], spec: Mode
         )
         for target in schema.targets
     }
-    widths_read = readable_widths(spec.shallow, encoders, modalities)
+    read = {name: readable_widths(name, encoders, modalities) for name in shallow_names(spec.shallow)}
     shallow = {
-        name: SHALLOW_HEADS[spec.shallow](widths_read, task.num_outputs, task.kind)  # type: ignore[arg-type]
-        for name, task in tasks.items()
-        if widths_read
+        target: {
+            name: SHALLOW_HEADS[name](widths_read, task.num_outputs, task.kind)  # type: ignore[arg-type]
+            for name, widths_read in read.items()
+            if widths_read
+        }
+        for target, task in tasks.items()
+        if any(read.values())
     }
     return MultimodalModel(
         encoders,

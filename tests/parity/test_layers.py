@@ -237,6 +237,23 @@ def test_convolution_block_never_sees_padding(stride, length):
     assert bool((found[:, :, ~kept] == 0).all())
 
 
+@pytest.mark.parametrize("channels", [(4, 4), (4, 7)])
+def test_gradients_of_a_masked_convolution_block_written_out(channels):
+    """The mask is hidden from autograd; the gradients are those of a product by the mask all the same."""
+    block = ConvBlock(*channels, stride=(2, 2))
+    values = torch.randn(2, channels[0], 9, 6, requires_grad=True)
+    mask = (torch.arange(5) < torch.tensor([[5], [3]]))[:, None, :, None]
+    inner = functional.relu(block.first_norm(block.first(values))) * mask
+    inner = block.second_norm(block.second(inner))
+    same = values[:, :, ::2, ::2] if block.shortcut is None else block.shortcut(values[:, :, ::2, ::2])
+    wanted = functional.relu(inner + same) * mask
+    found = block(values, mask)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    sources, weights = [values, *block.parameters()], torch.randn_like(wanted)
+    gradients, by_product = (torch.autograd.grad(result, sources, weights) for result in (found, wanted))
+    torch.testing.assert_close(gradients, by_product, atol=1e-4, rtol=1e-4)
+
+
 def test_sinusoids_by_the_formula():
     found = sinusoids(50, 8)
     assert found.shape == (50, 8)

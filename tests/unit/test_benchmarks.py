@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 from benchmarks import page, score
+from benchmarks.losses import losses, rows_of
+from benchmarks.plain import read_rows
 from benchmarks.score import Answers, aligned, measures, paired, score_answers
-from recipes import all_recipes
+from recipes import all_recipes, table_path
 
 RIGHT, WRONG = (0.1, 0.9), (0.9, 0.1)
 
@@ -118,20 +120,91 @@ def test_page_and_readmes(tmp_path):
     assert english.read_text(encoding="utf-8") == first
 
 
-def test_page_says_what_holes_cost_and_what_one_field_gives(tmp_path):
-    def test_of(mean, plain):
-        return {"test.csv": {**fake_recipe()["tests"]["test.csv"], "mean": mean, "plain": plain}}
-
+def test_page_says_what_one_field_gives(tmp_path):
     run = {**fake_recipe()["runs"][0], "with_only": {"test.csv": {"image": 0.7, "audio": 0.5}}}
-    recipes = {
-        "digits": fake_recipe(tests=test_of(0.9, 0.8), runs=[run, run]),
-        "digits_holes": fake_recipe(tests=test_of(0.8, 0.6), holes=0.5),
-    }
-    (tmp_path / "digits.json").write_text(json.dumps({"pack": "digits", "recipes": recipes}), encoding="utf-8")
+    (tmp_path / "digits.json").write_text(
+        json.dumps({"pack": "digits", "recipes": {"digits": fake_recipe(runs=[run, run])}}), encoding="utf-8"
+    )
     text = page.page(page.read_results(tmp_path), None)
-    assert "omnifuse loses 0.100, a network that reads zeros in their place 0.200; ratio 0.50" in text
     assert "- given only image of test.csv: 0.700" in text
     assert "- given only audio of test.csv: 0.500" in text
+    assert "holes" not in text
+
+
+HOLES = all_recipes()["avmnist_hard_holes"]
+
+
+def saved_answers(work, right):
+    """Answers of each recipe and fit to ten rows; `right` counts the ones answered rightly, from the first row on."""
+    for (name, fit), count in right.items():
+        answers([RIGHT] * count + [WRONG] * (10 - count)).save(work / name / f"{fit}-test.npz")
+
+
+def entry_of(state="now", seeds=(0, 1)):
+    runs = [{"seed": seed, "state": state} for seed in seeds]
+    return {"runs": runs, "plain": {"key": "k", "seeds": 1}, "tests": {"test.csv": {"rows": 10}}}
+
+
+def test_losses_by_hand(tmp_path):
+    whole, holed = "avmnist_hard", "avmnist_hard_holes"
+    saved_answers(tmp_path, {
+        (whole, "seed0"): 10, (whole, "seed1"): 9, (whole, "plain-0"): 8,
+        (holed, "seed0"): 7, (holed, "seed1"): 4, (holed, "plain-0"): 0,
+    })  # fmt: skip
+    left = rows_of(HOLES, "test.csv", 10)["left"]
+    assert 0 < left.sum() < 10
+    found = losses(HOLES, entry_of(), entry_of(), tmp_path)["test.csv"]
+    assert found["rows"] == {"all": 10, "left": left.sum()}
+    assert found["omnifuse"]["all"] == [0.3, 0.5]
+    assert found["plain"]["all"] == [0.8]
+    by_hand = [left[7:].sum() / left.sum(), left[4:9].sum() / left.sum()]
+    assert found["omnifuse"]["left"] == pytest.approx(by_hand, abs=1e-6)
+    assert found["plain"]["left"] == pytest.approx([left[:8].sum() / left.sum()], abs=1e-6)
+
+
+def test_rows_left_are_those_of_the_table_with_holes(tmp_path):
+    (tmp_path / HOLES.pack).mkdir()
+    lines = ["image,audio,label", *(f"{number}.png,{number}.wav,1" for number in range(40))]
+    (tmp_path / HOLES.pack / "test.csv").write_text("\n".join(lines), encoding="utf-8")
+    rows = read_rows(table_path(HOLES, "test.csv", tmp_path, tmp_path / "work"))
+    assert rows_of(HOLES, "test.csv", 40)["left"].tolist() == [bool(row["image"] or row["audio"]) for row in rows]
+
+
+@pytest.mark.parametrize("whole", [{}, entry_of("before"), entry_of(seeds=(0,)), entry_of()])
+def test_no_loss_against_another_source_or_without_answers(tmp_path, capsys, whole):
+    assert losses(HOLES, entry_of(), whole, tmp_path) == {}
+    assert "what its holes cost is not known" in capsys.readouterr().err
+
+
+def test_page_says_what_holes_cost():
+    def loss(every, left):
+        return {"all": every, "left": left}
+
+    def recipe(name, own, **changes):
+        lost = {"rows": {"all": 500, "left": 376}, "omnifuse": own, "plain": loss([0.4], [0.2])}
+        return {"name": name, **fake_recipe(holes=0.5, whole="digits", loss={"test.csv": lost}, **changes)}
+
+    recipes = [
+        {"name": "digits", **fake_recipe()},
+        recipe("digits_holes", loss([0.1, 0.3], [0.15, 0.15]), minutes=4),
+        recipe("digits_filled", loss([0.4, 0.4], [0.3, 0.2]), fill=True),
+    ]
+    text = page.page(recipes, None)
+    assert "50% of all cells removed at random, in training and test rows alike" in text
+    assert "(a) over all 500 rows; (b) over the 376 in which at least one cell is left" in text
+    assert "accuracy with all cells (6 minutes of training) minus accuracy with holes (4 minutes)" in text
+    lines = [line for line in text.splitlines() if line.startswith(("| omnifuse, ", "| plain network"))]
+    assert lines == [
+        "| omnifuse, told what is missing | 0.200 (0.100 0.300) |  |  | 0.150 (0.150 0.150) |  |  |",
+        "| plain network that reads zeros for what is missing "
+        "| 0.400 (0.400) | 0.500 | yes | 0.200 (0.200) | 0.750 | no |",
+        "| omnifuse, fitted and asked with black pictures and silent sounds "
+        "| 0.400 (0.400 0.400) | 0.500 | yes | 0.250 (0.300 0.200) | 0.600 | yes |",
+    ]
+    assert "image + audio, 50% of the cells black or silent" in text
+    assert "digits_filled" not in page.short_table(recipes, "README.md")
+    other = recipes[:2] + [{**recipes[2], "dirty": True}]
+    assert "fitted and asked with black pictures" not in page.page(other, None)
 
 
 def test_page_without_results_and_without_markers(tmp_path):

@@ -16,12 +16,13 @@ def header_of(recipe):
 
 
 def test_number_of_recipes():
-    assert len(all_recipes()) == 10
+    assert len(all_recipes()) == 11
     assert [name for name in all_recipes() if name.startswith("avmnist_hard")] == [
         "avmnist_hard",
         "avmnist_hard_image",
         "avmnist_hard_audio",
         "avmnist_hard_holes",
+        "avmnist_hard_filled",
     ]
 
 
@@ -78,6 +79,36 @@ def test_holes_are_half_of_the_cells_and_the_same_each_time(tmp_path):
     assert cells.count("") == 40
     assert all(cell.startswith(str(tmp_path / "avmnist_hard")) for cell in cells if cell)
     assert [row["label"] for row in rows] == [str(n % 10) for n in range(40)]
+
+
+def test_filled_holes_are_the_same_cells_with_black_pictures_and_silence(tmp_path):
+    import soundfile
+    from PIL import Image
+
+    write_digits(tmp_path / "avmnist_hard")
+    tables = []
+    for name in ("avmnist_hard_holes", "avmnist_hard_filled"):
+        path = table_path(all_recipes()[name], "train.csv", tmp_path, tmp_path / "work")
+        with open(path, newline="", encoding="utf-8") as handle:
+            tables.append(list(csv.DictReader(handle)))
+    blank = tmp_path / "work" / "avmnist_hard_filled"
+    for holes, filled in zip(*tables, strict=True):
+        assert filled["image"] == (holes["image"] or str(blank / "black.png"))
+        assert filled["audio"] == (holes["audio"] or str(blank / "silence.wav"))
+    with Image.open(blank / "black.png") as picture:
+        assert (picture.mode, picture.size, picture.getextrema()) == ("L", (28, 28), (0, 0))
+    sound, rate_hz = soundfile.read(blank / "silence.wav")
+    assert (rate_hz, sound.shape, abs(sound).max()) == (8000, (3600,), 0.0)
+
+
+def test_what_cannot_be_filled_is_refused():
+    with pytest.raises(AssertionError, match="nothing can fill"):
+        Recipe("x", "pack", "label", ("note",), "nowhere", holes=0.5, fill=True)
+
+
+def test_holes_are_held_against_the_complete_recipe():
+    for name in ("avmnist_hard_holes", "avmnist_hard_filled"):
+        assert recipes.whole_of(all_recipes()[name]).name == "avmnist_hard"
 
 
 def test_absent_pack_names_its_repository(tmp_path):

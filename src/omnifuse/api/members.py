@@ -256,7 +256,7 @@ def _fit_shallow(model: MultimodalModel, prepared: Prepared, train: np.ndarray, 
     """Fit the shallow heads to training rows, at most as many as they take."""
     if not model.shallow_targets:
         return
-    most = min(int(head.most_rows) for head in model.shallow)  # type: ignore[arg-type]
+    most = min(int(head.most_rows) for heads in model.shallow for head in heads.children())  # type: ignore[arg-type]
     rows = np.sort(np.random.default_rng(seed).permutation(train)[:most])
     packs = {name: prepared.packs[name] for name in model.summarised_fields()}
     model.fit_shallow(make_batch(packs, rows, targets=training_targets(prepared, schema, train)))

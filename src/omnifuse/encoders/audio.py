@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from omnifuse.layers import MLP, ConvBlock, Dropout, GatedBlock, TransformerBlock, sinusoids
+from omnifuse.layers.convolution import rectify
 from omnifuse.tokens import FieldBatch, Tokens, pad_packed
 
 NUM_CEPSTRA = 20
@@ -34,8 +35,9 @@ class BandScale(nn.Module):
             self.scale.copy_(frames.std(dim=0).clamp(min=1e-2))
 
     def forward(self, frames: Tensor) -> Tensor:
-        """(..., C) to the same."""
-        return (frames - self.mean) / self.scale
+        """(..., C) to the same; of fewer columns, the first are meant."""
+        width = frames.shape[-1]
+        return (frames - self.mean[:width]) / self.scale[:width]
 
 
 class SoundStatistics(nn.Module):
@@ -68,22 +70,20 @@ class SoundStatistics(nn.Module):
 
     def measure(self, frames: Tensor, mask: Tensor) -> Tensor:
         """(P, F, C) and (P, F) to raw statistics (P, S)."""
-        weights = mask.unsqueeze(-1).float()
+        real = mask.unsqueeze(-1)
+        weights = real.float()
         count = weights.sum(dim=1).clamp(min=1)
-
-        def moments(values: Tensor) -> tuple[Tensor, Tensor]:
-            mean = (values * weights).sum(dim=1) / count
-            spread = (((values - mean.unsqueeze(1)) ** 2 * weights).sum(dim=1) / count).clamp(min=1e-8).sqrt()
-            return mean, spread
-
-        cepstra = frames[..., : self.num_mels] @ self.cosines
+        cepstra, prosody = frames[..., : self.num_mels] @ self.cosines, frames[..., self.num_mels :]
+        both, num_cepstra = torch.cat([cepstra, prosody], dim=2), cepstra.shape[2]
+        mean = (both * weights).sum(dim=1) / count
+        square = (((both - mean.unsqueeze(1)) * weights) ** 2).sum(dim=1)
+        spread = (square / count).clamp(min=1e-8).sqrt()
         steps = (cepstra[:, 1:] - cepstra[:, :-1]).abs() * weights[:, 1:]
         speed = steps.sum(dim=1) / (count - 1).clamp(min=1)
-        top = cepstra.masked_fill(~mask.unsqueeze(-1), -1e4).amax(dim=1) if frames.shape[1] else cepstra.sum(dim=1)
-        parts = [*moments(cepstra), speed, top]
-        prosody = frames[..., self.num_mels :]
+        top = cepstra.masked_fill(~real, -1e4).amax(dim=1) if frames.shape[1] else cepstra.sum(dim=1)
+        parts = [mean[:, :num_cepstra], spread[:, :num_cepstra], speed, top]
         if prosody.shape[-1]:
-            parts += [*moments(prosody), *_quantiles(prosody, mask)]
+            parts += [mean[:, num_cepstra:], spread[:, num_cepstra:], *_quantiles(prosody, mask)]
         parts.append(count.squeeze(-1).log().unsqueeze(-1))
         return torch.cat(parts, dim=1)
 
@@ -112,6 +112,9 @@ def _quantiles(values: Tensor, mask: Tensor) -> list[Tensor]:
 
 def _time_tokens(frames: Tensor, mask: Tensor, limit: int) -> tuple[Tensor, Tensor]:
     """Mean of neighbouring frames so that at most `limit` tokens a row are left: (P, F, D) to (P, T, D)."""
+    if frames.shape[1] <= limit:
+        # One frame a token
+        return frames * mask.unsqueeze(-1), mask
     lengths = mask.sum(dim=1)
     # Rows are cut by their own length, so the tokens of a row do not depend on its batch mates
     step = torch.div(lengths + limit - 1, limit, rounding_mode="floor").clamp(min=1)
@@ -183,16 +186,15 @@ class ConvAudioEncoder(nn.Module):
 
     def _over_time(self, frames: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(P, F, C) to (P, F / 8, D)."""
-        scaled = self.scale(frames)[..., : self.num_mels] * mask.unsqueeze(-1)
+        scaled = self.scale(frames[..., : self.num_mels]) * mask.unsqueeze(-1)
         padded = F.pad(scaled, (PATCH // 2, PATCH // 2, PATCH // 2, PATCH // 2))
         # (P, F / 4, bands / 4, 7, 7): a matrix product, since gradients of a convolution of one channel are slow
         patches = padded.unfold(1, PATCH, PATCH_STEP).unfold(2, PATCH, PATCH_STEP)
-        maps = F.relu(self.stem(patches.flatten(3))).permute(0, 3, 1, 2)
         kept = mask[:, ::PATCH_STEP]
-        maps = maps * kept[:, None, :, None]
+        maps = rectify(self.stem(patches.flatten(3)), kept[:, :, None, None]).permute(0, 3, 1, 2)
         for block in self.blocks:
             kept = kept[:, :: int(block.stride[0])]  # type: ignore[index]
-            maps = block(maps, kept[:, None, :, None].to(maps.dtype))
+            maps = block(maps, kept[:, None, :, None])
         # (P, D, F / 8, bands) -> (P, F / 8, D * bands)
         return self.norm(self.flatten(maps.permute(0, 2, 1, 3).flatten(2))), kept
 

@@ -6,7 +6,7 @@ method on a convex function. A normal prior pulls the slopes towards the fused h
 rows decide); the temperature is then searched anew for the mean of the members' probabilities, which is what users get.
 
 Where the rows are stretches of time, each stretch counts as one, since its rows repeat one another, and the prior is
-the shallow head alone where there is one: beyond what it has seen, a network has to earn its weight over a line.
+the first shallow head alone where there is one: beyond what it has seen, a network has to earn its weight over a line.
 
 Shapes: E members, N rows, C outputs, K heads.
 """
@@ -22,7 +22,7 @@ import numpy as np
 
 from omnifuse.evaluation.metrics import LEAST_PROBABILITY, known_rows
 from omnifuse.readout import RawOutputs, TargetReadout, subset_name
-from omnifuse.readout.target_readout import FUSED, SHALLOW, SHARPEST, SOFTEST, SubsetCalibration, log_softmax, sigmoid
+from omnifuse.readout.target_readout import FUSED, SHARPEST, SOFTEST, SubsetCalibration, log_softmax, sigmoid
 from omnifuse.schema import TaskKind
 
 MOST_ENUMERATED_INPUTS = 5
@@ -98,12 +98,12 @@ def _fit_subset(
 ) -> SubsetCalibration:
     target = bare.target
     listed = raw.fields.get(target.name, {})
-    heads_of = (SHALLOW, *names)
-    outputs = {FUSED: raw.fused[target.name], **{name: listed[name] for name in heads_of if name in listed}}
+    shallow = [name for name in listed if name not in bare.inputs]
+    outputs = {FUSED: raw.fused[target.name], **{name: listed[name] for name in (*shallow, *names) if name in listed}}
     members, _, width = outputs[FUSED].shape
     thinning = math.ceil(len(rows) * members * width * len(outputs) / MOST_CELLS)
     rows = rows[::thinning]
-    prior = _prior(list(outputs), rows, stretches)
+    prior = _prior(list(outputs), shallow[0] if shallow else FUSED, rows, stretches)
     heads = np.stack([values[:, rows].astype(np.float64) for values in outputs.values()])
     if target.kind is TaskKind.REGRESSION:
         label = (truth[rows] - bare.mean) / bare.scale
@@ -122,8 +122,8 @@ class _Prior:
     pull: float
 
 
-def _prior(heads: list[str], rows: np.ndarray, stretches: np.ndarray | None) -> _Prior:
-    simplest = SHALLOW if stretches is not None and SHALLOW in heads else FUSED
+def _prior(heads: list[str], shallow: str, rows: np.ndarray, stretches: np.ndarray | None) -> _Prior:
+    simplest = FUSED if stretches is None else shallow
     independent = len(rows) if stretches is None else len(np.unique(stretches[rows]))
     return _Prior(np.array([float(name == simplest) for name in heads]), SLOPE_PULL / independent)
 

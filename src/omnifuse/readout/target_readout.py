@@ -20,9 +20,12 @@ from omnifuse.readout.raw import RawOutputs
 from omnifuse.schema import Target, TaskKind
 
 FUSED = "fused"
-# Reads whichever fields are there, as the fused head does; brackets keep it apart from names of columns
-SHALLOW = "(shallow)"
 SHARPEST, SOFTEST = 0.05, 20.0
+
+
+def shallow_head(name: str) -> str:
+    """`(forest)`: a shallow head reads whichever fields are there; brackets keep it apart from names of columns."""
+    return f"({name})"
 
 
 def subset_name(names: Iterable[str]) -> str:
@@ -109,7 +112,7 @@ class TargetReadout:
             if not names:
                 result[rows] = self._nothing(fused.shape[2])
                 continue
-            chosen = {name: heads[name][:, rows] for name in (SHALLOW, *names) if name in heads}
+            chosen = {name: v[:, rows] for name, v in heads.items() if name in names or name not in self.inputs}
             result[rows] = self._combine(fused[:, rows], chosen, self.calibration(names))
         return result[:, 0] if self.target.kind is TaskKind.REGRESSION else result
 

@@ -36,6 +36,16 @@ def leading_metrics(result: Mapping[str, Any], counts: np.ndarray | None) -> tup
     return (main_metric(result["task"], metrics),)
 
 
+def is_simple(baseline: str) -> bool:
+    """Whether a baseline is a simple model, not the network of a single field.
+
+    Example:
+        >>> is_simple("note: tf-idf + linear"), is_simple("note")
+        (True, False)
+    """
+    return ":" in baseline or baseline == "majority"
+
+
 def metric_words(metric: str) -> str:
     """A metric's name as it is read.
 

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 
 from omnifuse.report import charts
-from omnifuse.report.metrics import main_metric, metric_words
+from omnifuse.report.metrics import is_simple, main_metric, metric_words
+
+# Name, value, interval low and high, whether it is blue
+Bar = tuple[str, float, float, float, bool]
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,7 @@ def _tiles(metrics: dict[str, Any], leading: tuple[str, ...]) -> list[dict[str, 
     ]
 
 
-def _bar(
-    name: str, score: dict[str, Any] | float | None, *, strong: bool
-) -> tuple[str, float, float, float, bool] | None:
+def _bar(name: str, score: dict[str, Any] | float | None, *, strong: bool) -> Bar | None:
     if score is None:
         return None
     if not isinstance(score, dict):
@@ -98,18 +99,36 @@ def _bar(
     return (name, value, value if low is None else float(low), value if high is None else float(high), strong)
 
 
-def _bars(target: TargetData, metric: str) -> Any:
+def _bars(target: TargetData, metric: str) -> list[Bar]:
     result = target.result
-    rows = [_bar("all fields", result["metrics"][metric], strong=True)]
+    own = _bar("all fields", result["metrics"][metric], strong=True)
     listed = [_bar(name, scores.get(metric), strong=False) for name, scores in result.get("baselines", {}).items()]
     others = sorted((row for row in listed if row is not None), key=lambda row: -row[1])
-    return charts.bars([row for row in [*rows, *others] if row is not None], title=metric_words(metric))
+    return others if own is None else [own, *others]
 
 
-def _subset_bars(target: TargetData, metric: str) -> Any:
+def _subset_bars(target: TargetData, metric: str) -> list[Bar]:
     rows = [_bar(name, scores.get(metric), strong="+" in name) for name, scores in target.result["subsets"].items()]
     kept = [row for row in rows if row is not None]
-    return charts.bars(sorted(kept, key=lambda row: -row[1])[:16], title=metric_words(metric)) if len(kept) > 1 else ""
+    return sorted(kept, key=lambda row: -row[1])[:16] if len(kept) > 1 else []
+
+
+def _chart(rows: list[Bar], metric: str) -> Any:
+    return charts.bars(rows, title=metric_words(metric)) if rows else ""
+
+
+def _legend(rows: list[Bar], blue: str, grey: str) -> str:
+    """Says what a colour means, for the colours that are there."""
+    here = {row[4] for row in rows}
+    return " ".join(
+        f"{name}: {said}." for name, said, strong in (("Blue", blue, True), ("Grey", grey, False)) if strong in here
+    )
+
+
+def _grey_words(rows: list[Bar]) -> str:
+    kinds = {is_simple(row[0]) for row in rows if not row[4]}
+    named = ((False, "networks that were given one field alone"), (True, "simple models"))
+    return ", and ".join(said for kind, said in named if kind in kinds)
 
 
 def _verdict(fusion: dict[str, Any]) -> dict[str, str]:
@@ -125,6 +144,7 @@ def _target(target: TargetData) -> dict[str, Any]:
     result = target.result
     metric = main_metric(result["task"], result["metrics"])
     words = metric_words(metric)
+    bars, subset_bars = _bars(target, metric), _subset_bars(target, metric)
     seeds: dict[str, Any] = {}
     if target.seeds:
         listed = ", ".join(
@@ -137,9 +157,11 @@ def _target(target: TargetData) -> dict[str, Any]:
         "tiles": _tiles(result["metrics"], target.leading),
         "seeds": seeds,
         **_verdict(result.get("fusion") or {}),
-        "bars": _bars(target, metric),
+        "bars": _chart(bars, metric),
         "bars_metric": words[:1].upper() + words[1:],
-        "subset_bars": _subset_bars(target, metric),
+        "bars_legend": _legend(bars, "this model with all fields", _grey_words(bars)),
+        "subset_bars": _chart(subset_bars, metric),
+        "subset_legend": _legend(subset_bars, "given several fields", "given one field alone"),
         "confusion": charts.confusion(target.confusion, target.classes) if target.confusion is not None else "",
         "reliability": charts.reliability(target.reliability) if target.reliability else "",
         "ece": "-" if ece is None else f"{ece:.3f}",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from omnifuse.report.metrics import leading_metrics, main_metric, metric_words, value_words
+from omnifuse.report.metrics import is_simple, leading_metrics, main_metric, metric_words, value_words
 from omnifuse.schema import Schema
 
 
@@ -103,7 +103,7 @@ def _simple_words(metric: str, result: Mapping[str, Any]) -> list[str]:
     simple = {
         name: scores[metric]["value"]
         for name, scores in result["baselines"].items()
-        if (":" in name or name == "majority") and scores.get(metric, {}).get("value") is not None
+        if is_simple(name) and scores.get(metric, {}).get("value") is not None
     }
     own = result["metrics"][metric]["value"]
     name = max(simple, key=lambda key: simple[key], default="")

@@ -4,11 +4,12 @@ from torch import nn
 
 from omnifuse.schema import TaskKind
 from omnifuse.tasks.classification import ClassificationTask
+from omnifuse.tasks.forest import ForestHead
 from omnifuse.tasks.heads import Heads, TaskOutput
 from omnifuse.tasks.kernel import KernelHead
 from omnifuse.tasks.linear import LinearHead
 from omnifuse.tasks.regression import RegressionTask
-from omnifuse.tasks.shallow import NO_SHALLOW_HEAD, SHALLOW_HEADS, readable_widths
+from omnifuse.tasks.shallow import NO_SHALLOW_HEAD, SHALLOW_HEADS, readable_widths, shallow_names
 from omnifuse.tasks.summary import Summary
 from omnifuse.tasks.tagging import TaggingTask
 
@@ -23,6 +24,7 @@ __all__ = [
     "SHALLOW_HEADS",
     "TASKS",
     "ClassificationTask",
+    "ForestHead",
     "Heads",
     "KernelHead",
     "LinearHead",
@@ -31,4 +33,5 @@ __all__ = [
     "TaggingTask",
     "TaskOutput",
     "readable_widths",
+    "shallow_names",
 ]

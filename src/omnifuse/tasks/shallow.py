@@ -7,14 +7,31 @@ from collections.abc import Mapping
 from torch import nn
 
 from omnifuse.schema import Modality
+from omnifuse.tasks.forest import ForestHead
 from omnifuse.tasks.kernel import KernelHead
 from omnifuse.tasks.linear import LinearHead
 
 # Setting to the head it builds
-SHALLOW_HEADS: dict[str, type[KernelHead] | type[LinearHead]] = {"kernel": KernelHead, "linear": LinearHead}
+SHALLOW_HEADS: dict[str, type[KernelHead] | type[LinearHead] | type[ForestHead]] = {
+    "kernel": KernelHead,
+    "linear": LinearHead,
+    "forest": ForestHead,
+}
 NO_SHALLOW_HEAD = "none"
 # What a line can read: cells and bags of words
 LINEAR_MODALITIES = (Modality.TABLE, Modality.TEXT)
+# A split on one pixel of a thumbnail says next to nothing
+FOREST_LEAVES_OUT = (Modality.IMAGE, Modality.VIDEO)
+
+
+def shallow_names(setting: str) -> tuple[str, ...]:
+    """Names of the heads of a setting.
+
+    Example:
+        >>> shallow_names("kernel+forest"), shallow_names("none")
+        (('kernel', 'forest'), ())
+    """
+    return () if setting == NO_SHALLOW_HEAD else tuple(dict.fromkeys(setting.split("+")))
 
 
 def readable_widths(
@@ -23,13 +40,13 @@ def readable_widths(
     """Fields that a shallow head reads, each with the width of its encoder's summary.
 
     Args:
-        shallow: Name in `SHALLOW_HEADS`, or "none".
+        shallow: Name in `SHALLOW_HEADS`.
         encoders: Field to its encoder; one without `summary_dim` gives no summary.
         modalities: Field to its modality.
     """
-    if shallow == NO_SHALLOW_HEAD:
-        return {}
     found = {name: int(getattr(encoder, "summary_dim", 0)) for name, encoder in encoders.items()}
     if shallow == "linear":
         found = {name: width for name, width in found.items() if modalities[name] in LINEAR_MODALITIES}
+    if shallow == "forest":
+        found = {name: width for name, width in found.items() if modalities[name] not in FOREST_LEAVES_OUT}
     return {name: width for name, width in found.items() if width}

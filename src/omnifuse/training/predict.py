@@ -12,7 +12,8 @@ import torch
 from omnifuse.data.pack import Pack
 from omnifuse.model import ModelOutput, MultimodalModel
 from omnifuse.readout.raw import RawOutputs, concatenate
-from omnifuse.readout.target_readout import SHALLOW
+from omnifuse.readout.target_readout import shallow_head
+from omnifuse.tasks import SHALLOW_HEADS
 from omnifuse.tokens import Batch, Tokens
 from omnifuse.training.batches import make_batch
 
@@ -39,7 +40,7 @@ def _stack(parts: Sequence[torch.Tensor]) -> np.ndarray:
 
 def _gather(
     outputs: Sequence[ModelOutput],
-    shallow: Sequence[dict[str, torch.Tensor]],
+    shallow: Sequence[dict[str, dict[str, torch.Tensor]]],
     batch: Batch,
     subset: Subset,
     headed: Mapping[str, Subset],
@@ -62,9 +63,9 @@ def _gather(
                 answers = _stack([output.targets[t].fields[name] for output in outputs])
                 answers[:, ~present[name]] = np.nan
             fields[t][name] = answers
-    for t in first.targets:
-        if shallow[0] and t in shallow[0]:
-            fields[t][SHALLOW] = _stack([answers[t] for answers in shallow])
+    for t, found in shallow[0].items():
+        for name in found:
+            fields[t][shallow_head(name)] = _stack([answers[t][name] for answers in shallow])
     if not vectors:
         return RawOutputs(fused, fields, present)
     pooled = np.concatenate([output.fused.pooled.float().cpu().numpy() for output in outputs], axis=1)
@@ -140,16 +141,14 @@ def _run(
 ) -> None:
     """Append the raw outputs of each batch to those of its subset."""
     device = next(members[0].parameters()).device
+    shallow_names = None if heads is None else [name for name in SHALLOW_HEADS if shallow_head(name) in heads]
     for start in range(0, max(len(rows), 1), batch_size):
         batch = make_batch(used, rows[start : start + batch_size]).to(device)
         encoded = [member.encode(batch) for member in members]
-        summaries = [
-            member.summarise(batch) if member.shallow_targets and (heads is None or SHALLOW in heads) else {}
-            for member in members
-        ]
+        summaries = [member.summarise(batch, shallow_names) for member in members]
         for subset in parts:
             shallow = [
-                member.answer_shallow(_only(found, subset), batch.size)
+                member.answer_shallow(_only(found, subset), batch.size, shallow_names)
                 for member, found in zip(members, summaries, strict=True)
             ]
             outputs = [

@@ -10,11 +10,13 @@ import pytest
 from omnifuse.evaluation import calibration_error, calibration_subsets, confidences, fit_readout, score
 from omnifuse.evaluation.calibration import best_temperature
 from omnifuse.readout import RawOutputs, TargetReadout
-from omnifuse.readout.target_readout import SHALLOW, SHARPEST, log_softmax
+from omnifuse.readout.target_readout import SHARPEST, log_softmax, shallow_head
 from omnifuse.schema import Target, TaskKind
 
 CLASSIFICATION, TAGGING, REGRESSION = TaskKind.CLASSIFICATION, TaskKind.TAGGING, TaskKind.REGRESSION
 FIELDS = ("image", "audio")
+
+LINE = shallow_head("linear")
 
 
 def bare_of(kind, classes=("a", "b", "c"), **more):
@@ -113,7 +115,7 @@ def test_in_stretches_of_time_the_network_has_to_earn_its_weight(kind):
         truth = random.normal(size=1000)
         line, network = (truth + spread * random.normal(size=1000) for spread in (0.55, 0.5))
         line, network, bare = line[:, None], network[:, None], bare_of(REGRESSION, ())
-    raw = raw_of(network[None], {SHALLOW: line[None]})
+    raw = raw_of(network[None], {LINE: line[None]})
     by_rows = fit_readout(bare, {FIELDS: raw}, truth).subsets["image+audio"].weights
     stretches = np.arange(1000) // 200
     in_time = fit_readout(bare, {FIELDS: raw}, truth, stretches=stretches).subsets["image+audio"].weights
@@ -122,7 +124,7 @@ def test_in_stretches_of_time_the_network_has_to_earn_its_weight(kind):
     assert in_time["fused"] < by_rows["fused"] - 0.05
     # As many stretches as rows: only the place of the prior differs
     assert each == pytest.approx(by_rows, abs=0.05)
-    useless = raw_of(network[None], {SHALLOW: 0.0 * line[None] + random.normal(size=line.shape)[None]})
+    useless = raw_of(network[None], {LINE: 0.0 * line[None] + random.normal(size=line.shape)[None]})
     earned = fit_readout(bare, {FIELDS: useless}, truth, stretches=stretches).subsets["image+audio"].weights
     assert earned["fused"] > in_time["fused"] + 0.05
 

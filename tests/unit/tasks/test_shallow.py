@@ -7,11 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.ensemble import RandomForestRegressor
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from omnifuse.schema import Modality, TaskKind
-from omnifuse.tasks import KernelHead, LinearHead, Summary, readable_widths
+from omnifuse.tasks import ForestHead, KernelHead, LinearHead, Summary, readable_widths, shallow_names
+from omnifuse.tasks import forest as forest_module
 from omnifuse.tasks import kernel as kernel_module
 
 WIDTHS = {"table": 4, "text": 6}
@@ -101,8 +103,65 @@ def test_fourier_features_come_near_the_gaussian_kernels(draw):
     assert (features @ features.T - expected).abs().max() < 0.15
 
 
+def grown(kind, outputs, seed):
+    """scikit-learn's forest with the head's settings."""
+    leaf = 3 if kind is TaskKind.REGRESSION else 1
+    return RandomForestRegressor(
+        forest_module.NUM_TREES,
+        max_features="sqrt",
+        max_leaf_nodes=forest_module.MOST_LEAVES,
+        max_depth=forest_module.MOST_DEPTH,
+        min_samples_leaf=leaf,
+        random_state=seed,
+    )
+
+
 @pytest.mark.parametrize("kind", [TaskKind.CLASSIFICATION, TaskKind.TAGGING, TaskKind.REGRESSION])
-@pytest.mark.parametrize("head_class", [KernelHead, LinearHead])
+def test_the_forest_head_is_a_random_forest(kind, draw):
+    widths = {"table": 5, "text": 5}
+    summaries, fresh = summaries_of(draw, widths=widths), summaries_of(draw, 50, widths)
+    labels = classes_of(summaries, draw)
+    target = {
+        TaskKind.CLASSIFICATION: shares_of(labels),
+        TaskKind.TAGGING: shares_of(labels)[:, :2],
+        TaskKind.REGRESSION: torch.from_numpy(labels[:, None] + draw.normal(size=(ROWS, 1))).float(),
+    }[kind]
+    outputs = target.shape[1]
+    head = ForestHead(widths, outputs, kind)
+    head.fit(summaries, target)
+    reference = grown(kind, outputs, int(head.seed))
+    reference.fit(
+        np.concatenate([item.values.numpy() for item in summaries.values()], axis=1), target.double().numpy().squeeze()
+    )
+    means = reference.predict(np.concatenate([item.values.numpy() for item in fresh.values()], axis=1))
+    means = means.reshape(50, outputs)
+    ours = head(fresh, 50).double()
+    if kind is TaskKind.CLASSIFICATION:
+        means, ours = (means * ROWS + 1) / (ROWS + 3), ours.exp()
+    if kind is TaskKind.TAGGING:
+        means, ours = (means * ROWS + 1) / (ROWS + 2), ours.sigmoid()
+    np.testing.assert_allclose(ours.numpy(), means, atol=1e-5)
+    # A row alone takes another way to the same leaves
+    one = {name: Summary(item.values[:1], item.present[:1]) for name, item in fresh.items()}
+    np.testing.assert_allclose(head(one, 1).numpy(), head(fresh, 50)[:1].numpy(), atol=1e-6)
+
+
+def test_wide_fields_do_not_drown_narrow_ones_in_the_forest(draw):
+    widths = {"table": 4, "text": 900}
+    copies = np.bincount(forest_module._copies(widths))
+    assert (copies[:4] == 15).all()
+    assert (copies[4:] == 1).all()
+    summaries = summaries_of(draw, widths=widths)
+    labels = (summaries["table"].values[:, 0] > 0).long()
+    head = ForestHead(widths, 2, TaskKind.CLASSIFICATION)
+    head.fit(summaries, torch.eye(2)[labels])
+    fresh = summaries_of(draw, widths=widths)
+    right = head(fresh, ROWS).argmax(dim=1) == (fresh["table"].values[:, 0] > 0)
+    assert right.float().mean() > 0.85
+
+
+@pytest.mark.parametrize("kind", [TaskKind.CLASSIFICATION, TaskKind.TAGGING, TaskKind.REGRESSION])
+@pytest.mark.parametrize("head_class", [KernelHead, LinearHead, ForestHead])
 def test_rows_without_a_label_and_fields_that_are_absent_change_nothing(head_class, kind, draw):
     outputs = {TaskKind.CLASSIFICATION: 3, TaskKind.TAGGING: 2, TaskKind.REGRESSION: 1}[kind]
     summaries = summaries_of(draw)
@@ -128,7 +187,7 @@ def test_rows_without_a_label_and_fields_that_are_absent_change_nothing(head_cla
     assert head({}, 5).shape == (5, outputs)
 
 
-@pytest.mark.parametrize("head_class", [KernelHead, LinearHead])
+@pytest.mark.parametrize("head_class", [KernelHead, LinearHead, ForestHead])
 def test_too_few_labels_leave_the_head_as_it_was(head_class, draw):
     head = head_class(WIDTHS, 1, TaskKind.REGRESSION)
     target = torch.full((ROWS, 1), math.nan)
@@ -146,6 +205,8 @@ def test_which_fields_a_shallow_head_reads():
 
     encoders = {"table": Encoder(4), "note": Encoder(6), "picture": Encoder(9), "own": Encoder(0)}
     modalities = {"table": Modality.TABLE, "note": Modality.TEXT, "picture": Modality.IMAGE, "own": Modality.TEXT}
-    assert readable_widths("none", encoders, modalities) == {}
+    assert shallow_names("none") == ()
+    assert shallow_names("kernel+forest") == ("kernel", "forest")
+    assert readable_widths("forest", encoders, modalities) == {"table": 4, "note": 6}
     assert readable_widths("linear", encoders, modalities) == {"table": 4, "note": 6}
     assert readable_widths("kernel", encoders, modalities) == {"table": 4, "note": 6, "picture": 9}

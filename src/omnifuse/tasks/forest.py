@@ -1,0 +1,168 @@
+"""A random forest of fixed features beside the network's heads. Shapes: N training rows, B rows, S features, C outputs.
+
+Trees find the few cells and words that decide, whatever their scale. They are grown at once, before training, with as
+many candidates a split from each field as its width allows, so that a bag of ten thousand words does not drown a table
+of ten columns; the readout gives them the weight that they earn on rows that nobody learnt from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from omnifuse.schema import TaskKind
+from omnifuse.tasks.summary import Summary
+
+NUM_TREES = 200
+MOST_LEAVES, MOST_DEPTH = 64, 12
+NUM_NODES = 2 * MOST_LEAVES - 1
+# Most rows that it is grown on: with more, 64 leaves a tree are too coarse
+MOST_ROWS = 2000
+FEW_ROWS = 4
+
+
+class ForestHead(nn.Module):
+    """A random forest on the fixed features of the present fields; an absent field reads as zeros.
+
+    Args:
+        widths: Field to S of its summary.
+        num_outputs: C.
+        kind: Task: what the leaves' means are turned into (logits, or standardised values).
+
+    Shape: dict of summaries, any subset of the fields, to (B, C). Rows without any of the fields get the mean.
+
+    References: Breiman 2001, Random Forests; scikit-learn grows the trees.
+    """
+
+    most_rows = MOST_ROWS
+    feature: Tensor
+    threshold: Tensor
+    left: Tensor
+    leaves: Tensor
+    bias: Tensor
+    seed: Tensor
+
+    def __init__(self, widths: Mapping[str, int], num_outputs: int, kind: TaskKind) -> None:
+        super().__init__()
+        self.widths, self.kind = dict(widths), kind
+        self.fields = tuple(widths)
+        nodes = NUM_TREES * NUM_NODES
+        # A node sends a row to `left`, or to the one after it where the row's value is above the threshold; a leaf
+        # sends it to itself
+        self.register_buffer("feature", torch.zeros(nodes, dtype=torch.int32))
+        self.register_buffer("threshold", torch.full((nodes,), math.inf))
+        self.register_buffer("left", torch.arange(nodes, dtype=torch.int32))
+        start = {TaskKind.CLASSIFICATION: 1 / num_outputs, TaskKind.TAGGING: 0.5, TaskKind.REGRESSION: 0.0}[kind]
+        self.register_buffer("leaves", torch.full((nodes, num_outputs), start))
+        self.register_buffer("bias", torch.full((num_outputs,), start))
+        # Drawn when the head is built, so that growing repeats
+        self.register_buffer("seed", torch.randint(2**31, ()))
+        self.register_buffer("roots", torch.arange(0, nodes, NUM_NODES), persistent=False)
+
+    def _columns(self, summaries: Mapping[str, Summary], num_rows: int) -> Tensor:
+        """(B, sum S) features, zero where a field is absent."""
+        like = next(iter(summaries.values())).values
+        parts = [
+            summaries[name].values if name in summaries else like.new_zeros((num_rows, width))
+            for name, width in self.widths.items()
+        ]
+        return torch.cat(parts, dim=1)
+
+    @torch.no_grad()
+    def fit(self, summaries: Mapping[str, Summary], target: Tensor) -> None:
+        """Grow on N rows at once.
+
+        Args:
+            summaries: Of all fields.
+            target: (N, C) shares, tags or standardised values; rows with NaN are left out.
+        """
+        known = ~target.isnan().any(dim=1)
+        own = {name: item for name, item in summaries.items() if name in self.widths}
+        if int(known.sum()) < 4 or not own:
+            return
+        from sklearn.ensemble import RandomForestRegressor
+
+        wanted = target[known].double().cpu().numpy()
+        columns = _copies(self.widths)
+        features = self._columns(own, len(target))[known].float().cpu().numpy()[:, columns]
+        # The squared error of shares is the Gini impurity, so one forest serves every task
+        forest = RandomForestRegressor(
+            NUM_TREES,
+            max_features="sqrt",
+            max_leaf_nodes=MOST_LEAVES,
+            max_depth=MOST_DEPTH,
+            min_samples_leaf=3 if self.kind is TaskKind.REGRESSION else 1,
+            random_state=int(self.seed),
+        )
+        forest.fit(features, wanted if wanted.shape[1] > 1 else wanted[:, 0])
+        self.threshold.fill_(math.inf)
+        self.left.copy_(torch.arange(len(self.left)))
+        for number, tree in enumerate(forest.estimators_):
+            self._take(number * NUM_NODES, tree.tree_, columns)
+        self.bias.copy_(torch.from_numpy(wanted.mean(axis=0)))
+        if self.kind is not TaskKind.REGRESSION:
+            # No leaf is surer than one more row could make it
+            middle = 1 / target.shape[1] if self.kind is TaskKind.CLASSIFICATION else 0.5
+            for item in (self.leaves, self.bias):
+                item.mul_(len(wanted)).add_(1.0).div_(len(wanted) + 1 / middle)
+
+    def _take(self, start: int, tree: Any, columns: np.ndarray) -> None:
+        """Write one tree's nodes, level by level, so that siblings are neighbours."""
+        order, place = [0], 0
+        while place < len(order):
+            node = order[place]
+            if tree.children_left[node] >= 0:
+                self.left[start + place] = start + len(order)
+                order += [int(tree.children_left[node]), int(tree.children_right[node])]
+            place += 1
+        nodes, inner = np.array(order), tree.children_left[order] >= 0
+        end = start + len(nodes)
+        # Rounded down, the threshold parts 32-bit features as the double does
+        double = np.where(inner, tree.threshold[nodes], np.inf)
+        single = double.astype(np.float32)
+        single = np.where(single > double, np.nextafter(single, np.float32(-np.inf)), single)
+        self.threshold[start:end] = torch.from_numpy(single)
+        self.feature[start:end] = torch.from_numpy(np.where(inner, columns[tree.feature[nodes]], 0).astype(np.int32))
+        self.leaves[start:end] = torch.from_numpy(tree.value[nodes, :, 0]).to(self.leaves)
+
+    def _leaf(self, features: Tensor) -> Tensor:
+        """(B, sum S) to the number of each tree's leaf (B, trees)."""
+        node = self.get_buffer("roots").expand(len(features), -1)
+        if len(features) <= FEW_ROWS:
+            # Few large operations beat many small ones: every node is asked, whether the row comes by or not
+            following = (self.left + (features[:, self.feature] > self.threshold)).long()
+            for _ in range(MOST_DEPTH):
+                node = following.gather(1, node)
+            return node
+        for _ in range(MOST_DEPTH):
+            above = features.gather(1, self.feature[node].long()) > self.threshold[node]
+            node = (self.left[node] + above).long()
+        return node
+
+    def forward(self, summaries: Mapping[str, Summary], num_rows: int) -> Tensor:
+        """(B, C) logits or standardised values from the fields that are there."""
+        own = {name: item for name, item in summaries.items() if name in self.widths}
+        means = self.bias.expand(num_rows, -1)
+        if own:
+            node = self._leaf(self._columns(own, num_rows))
+            any_there = torch.stack([item.present for item in own.values()]).any(dim=0)
+            means = torch.where(any_there.unsqueeze(1), self.leaves[node].mean(dim=1), means)
+        if self.kind is TaskKind.REGRESSION:
+            return means
+        return means.log() if self.kind is TaskKind.CLASSIFICATION else means.logit()
+
+
+def _copies(widths: Mapping[str, int]) -> np.ndarray:
+    """Columns as the trees see them: those of narrow fields repeated, so that the square root of a field's width is
+    its share of the candidates."""
+    widest = max(widths.values())
+    parts, start = [], 0
+    for width in widths.values():
+        parts.append(np.tile(np.arange(start, start + width), max(1, round(math.sqrt(widest / width)))))
+        start += width
+    return np.concatenate(parts)
