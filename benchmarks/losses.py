@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from recipes import Recipe, whole_of
+from recipes import Recipe, unfilled, whole_of
 from recipes.holes import emptied_cells
 
 from benchmarks.score import Answers, measure_over
@@ -57,9 +57,9 @@ def _sources(entry: dict[str, Any]) -> set[Any]:
 
 def _losses_on(recipe: Recipe, test: str, entry: dict[str, Any], work: Path) -> dict[str, Any]:
     rows = rows_of(recipe, test, entry["tests"][test]["rows"])
-    complete, own = work / whole_of(recipe).name, work / recipe.name
+    complete = work / whole_of(recipe).name
 
-    def of(fits: Sequence[str]) -> dict[str, list[float]]:
+    def of(own: Path, fits: Sequence[str]) -> dict[str, list[float]]:
         files = [f"{fit}-{Path(test).stem}.npz" for fit in fits]
         pairs = [(Answers.load(complete / file), Answers.load(own / file)) for file in files]
         return {
@@ -69,6 +69,6 @@ def _losses_on(recipe: Recipe, test: str, entry: dict[str, Any], work: Path) -> 
 
     return {
         "rows": {kind: int(chosen.sum()) for kind, chosen in rows.items()},
-        "omnifuse": of([f"seed{run['seed']}" for run in entry["runs"]]),
-        "plain": of([f"plain-{seed}" for seed in range(entry["plain"]["seeds"])]),
+        "omnifuse": of(work / recipe.name, [f"seed{run['seed']}" for run in entry["runs"]]),
+        "plain": of(work / unfilled(recipe).name, [f"plain-{seed}" for seed in range(entry["plain"]["seeds"])]),
     }

@@ -22,7 +22,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from recipes import Recipe, all_recipes, command_of, find_data, fit, read_header, table_path, whole_of  # noqa: E402
+from recipes import Recipe, all_recipes, command_of, find_data, fit, read_header, table_path, unfilled, whole_of  # noqa: E402
 
 from benchmarks import page, plain  # noqa: E402
 from benchmarks.losses import losses  # noqa: E402
@@ -75,6 +75,7 @@ def _plain_key() -> str:
 
 def measure_plain(recipe: Recipe, old: dict[str, Any], data: Path, work: Path, count: int) -> dict[str, Any]:
     """Fit and score the reference over so many seeds."""
+    recipe = unfilled(recipe)
     saved = [
         work / recipe.name / f"plain-{seed}-{Path(test).stem}.npz" for seed in range(count) for test in recipe.tests
     ]
@@ -140,7 +141,8 @@ def summary(recipe: Recipe, runs: list[dict[str, Any]], work: Path, plain_seeds:
         stem = Path(test).stem
         values = [run["scores"][test][recipe.measure] for run in runs]
         ours = [Answers.load(work / recipe.name / f"seed{run['seed']}-{stem}.npz") for run in runs]
-        others = [Answers.load(work / recipe.name / f"plain-{seed}-{stem}.npz") for seed in range(plain_seeds)]
+        plain_folder = work / unfilled(recipe).name
+        others = [Answers.load(plain_folder / f"plain-{seed}-{stem}.npz") for seed in range(plain_seeds)]
         reference = [measures(item)[recipe.measure] for item in others]
         mean, aim = float(np.mean(values)), recipe.aims[number] if recipe.aims else float(np.mean(reference))
         found[test] = {

@@ -115,6 +115,16 @@ def whole_of(recipe: Recipe) -> Recipe:
     return next(other for other in all_recipes().values() if (other.pack, other.used) == same and not other.holes)
 
 
+def unfilled(recipe: Recipe) -> Recipe:
+    """The recipe whose emptied cells hold nothing, where plain references read zeros; itself but for a filled one."""
+    if not recipe.fill:
+        return recipe
+    same = (recipe.pack, recipe.used, recipe.holes)
+    return next(
+        other for other in all_recipes().values() if (other.pack, other.used, other.holes) == same and not other.fill
+    )
+
+
 def find_data() -> Path | None:
     """The folder that holds the data sets, or None (and a line that says so) where there is none."""
     value = os.environ.get(DATA_VARIABLE, "")
