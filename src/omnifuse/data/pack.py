@@ -118,20 +118,6 @@ def _cells(table: Table, column: str) -> list[Any]:
     return table.cells(column) if column in table.columns else [None] * table.num_rows
 
 
-def empty_arrays(preprocessor: Any) -> dict[str, np.ndarray]:
-    """Arrays of length 0 as this preprocessor makes them."""
-    kind = preprocessor.kind
-    if kind == Modality.IMAGE:
-        return {"pixels": np.zeros((0, preprocessor.height, preprocessor.width, 3), np.uint8)}
-    if kind == Modality.AUDIO:
-        return {"log_mel": np.zeros((0, preprocessor.num_columns), np.float32)}
-    if kind == Modality.TEXT:
-        return {"ids": np.zeros(0, np.int32)}
-    if kind == Modality.DATE:
-        return {"seconds": np.zeros(0, np.int64)}
-    return dict(preprocessor.rows({preprocessor.columns[0]: []} if preprocessor.columns else {}))
-
-
 def _join(parts: list[dict[str, np.ndarray] | None], preprocessor: Any, remarks: Iterable[Remark] = ()) -> Pack:
     """Concatenate the rows' arrays; None = absent. `parts` is emptied on the way: all is in memory once, not twice."""
     present = np.array([part is not None for part in parts], bool)
@@ -139,7 +125,7 @@ def _join(parts: list[dict[str, np.ndarray] | None], preprocessor: Any, remarks:
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     first = next((part for part in parts if part is not None), None)
     if first is None:
-        return Pack(empty_arrays(preprocessor), offsets, present)
+        return Pack(preprocessor.empty(), offsets, present)
     total = int(offsets[-1])
     arrays = {name: np.empty((total, *array.shape[1:]), array.dtype) for name, array in first.items()}
     for row, part in enumerate(parts):
@@ -168,7 +154,7 @@ def _table_pack(table: Table, item: Input, preprocessor: TablePreprocessor) -> t
 
 
 def _plain_pack(cells: list[Any], name: str, preprocessor: Any, *, words: bool) -> tuple[Pack, list[BadCell]]:
-    """Texts and dates: quick, in this process."""
+    """Cells that are no media: quick, in this process."""
     parts: list[dict[str, np.ndarray] | None] = []
     bad = []
     for row, cell in enumerate(cells):

@@ -35,6 +35,10 @@ class Preprocessor(Protocol):
         """Arrays of one cell."""
         ...
 
+    def empty(self) -> dict[str, np.ndarray]:
+        """The arrays of no cell: length 0, of the dtype and width of any other."""
+        ...
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values with the key "kind"."""
         ...

@@ -17,6 +17,7 @@ class Modality(StrEnum):
     CATEGORY = "category"
     DATE = "date"
     PLACE = "place"
+    TAGS = "tags"
     TABLE = "table"
 
     @property

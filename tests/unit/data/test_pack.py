@@ -11,7 +11,7 @@ import omnifuse.data.pack as pack_module
 from omnifuse.data.audio import AudioPreprocessor
 from omnifuse.data.image import ImagePreprocessor
 from omnifuse.data.media import MediaDoor
-from omnifuse.data.pack import Pack, build_packs, empty_arrays
+from omnifuse.data.pack import Pack, build_packs
 from omnifuse.data.preprocessors import fit_preprocessors
 from omnifuse.data.tables import open_table
 from omnifuse.schema import Field, Modality, Schema, Target, TaskKind
@@ -102,7 +102,7 @@ def test_every_modality_is_packed_and_bad_cells_are_named(num_workers):
     )
     for name, pack in packs.items():
         assert len(pack.offsets) == 5
-        expected = {key: (array.dtype, array.shape[1:]) for key, array in empty_arrays(preprocessors[name]).items()}
+        expected = {key: (array.dtype, array.shape[1:]) for key, array in preprocessors[name].empty().items()}
         assert {key: (array.dtype, array.shape[1:]) for key, array in pack.arrays.items()} == expected
 
 
@@ -113,7 +113,7 @@ def test_columns_that_the_table_lacks_are_missing():
     assert bad == []
     for name, pack in packs.items():
         assert pack.present.all() if name == "note" else not pack.present.any()
-        assert set(pack.arrays) == set(empty_arrays(preprocessors[name]))
+        assert set(pack.arrays) == set(preprocessors[name].empty())
         assert pack.take(np.array([1, 0])).present.shape == (2,)
 
 
