@@ -58,6 +58,14 @@ class _DateStub:
     earliest, latest, median = 1_500_000_000, 1_700_000_000, 1_650_000_000
 
 
+class _PlaceStub:
+    latitude, longitude, spread_km = 48.0, 11.0, 250.0
+
+
+class _TagsStub:
+    num_ids = VOCAB_SIZE
+
+
 def _table_preprocessor() -> TablePreprocessor:
     values = np.random.default_rng(0).normal(size=200).tolist()
     letters = list("abcab" * 40)
@@ -72,6 +80,8 @@ PREPROCESSORS: dict[Modality, Any] = {
     Modality.IMAGE: _ImageStub(),
     Modality.AUDIO: _AudioStub(),
     Modality.DATE: _DateStub(),
+    Modality.PLACE: _PlaceStub(),
+    Modality.TAGS: _TagsStub(),
     Modality.TABLE: _table_preprocessor(),
 }
 
@@ -87,6 +97,11 @@ def _rows(modality: Modality, seed: int) -> list[dict[str, np.ndarray]]:
         return [{"pixels": draw.integers(0, 256, (1, HEIGHT, WIDTH, 3), dtype=np.uint8)} for _ in LENGTHS]
     if modality is Modality.DATE:
         return [{"seconds": draw.integers(-1_000_000_000, 2_000_000_000, 1)} for _ in LENGTHS]
+    if modality is Modality.PLACE:
+        return [{"degrees": draw.uniform([[-90, -180]], [[90, 180]])} for _ in LENGTHS]
+    if modality is Modality.TAGS:
+        sizes = (7, 1, 2, 40)
+        return [{"tags": np.sort(draw.permutation(VOCAB_SIZE)[:size]).astype(np.int32)} for size in sizes]
     table = PREPROCESSORS[Modality.TABLE]
     cells = [
         {"x": 0.5, "y": -1.0, "z": None, "k": "a", "l": None},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,23 @@ import numpy as np
 from omnifuse.data.categories import category_text
 from omnifuse.data.kinds import Kind, judge
 from omnifuse.data.numbers import parse_numbers
+from omnifuse.data.place import place_columns
 from omnifuse.data.tables import Table
 from omnifuse.data.targets import class_text, tag_texts
 from omnifuse.errors import InputError, did_you_mean
 from omnifuse.schema import Field, Modality, Schema, Target, TaskKind
 
 SAMPLED_CELLS = 2000
-FIELD_MODALITIES = (Modality.TEXT, Modality.IMAGE, Modality.AUDIO, Modality.NUMBER, Modality.CATEGORY, Modality.DATE)
+FIELD_MODALITIES = (
+    Modality.TEXT,
+    Modality.IMAGE,
+    Modality.AUDIO,
+    Modality.NUMBER,
+    Modality.CATEGORY,
+    Modality.DATE,
+    Modality.PLACE,
+    Modality.TAGS,
+)
 TRAINABLE = (TaskKind.CLASSIFICATION, TaskKind.TAGGING, TaskKind.REGRESSION)
 MAX_INTEGER_CLASSES = 20
 MAX_CLASSES = 10_000
@@ -196,6 +207,30 @@ def _drop_absent(kinds: dict[str, tuple[Kind, float]]) -> None:
             kinds[column] = (Kind(None, kind.reason, "drop") if some else Kind(kind.modality, kind.reason), missing)
 
 
+def _with_places(sample: Table, found: list[Field], said: Mapping[str, str]) -> list[Field]:
+    """Number columns named latitude and longitude become one place."""
+    numbers = {item.name for item in found if item.modality is Modality.NUMBER and item.name not in said}
+    parts: dict[str, tuple[str, str]] = {}
+    for latitude, longitude, name in place_columns(item.name for item in found if item.name in numbers):
+        if _within(sample, latitude, -90, 90) and _within(sample, longitude, -180, 360):
+            while any(item.name == name and item.name not in (latitude, longitude) for item in found):
+                name += "_"
+            parts[latitude] = (name, f"the latitude of '{name}', by its name and values")
+            parts[longitude] = (name, f"the longitude of '{name}', by its name and values")
+    return [
+        replace(item, modality=Modality.PLACE, part_of=parts[item.name][0], reason=parts[item.name][1])
+        if item.name in parts
+        else item
+        for item in found
+    ]
+
+
+def _within(sample: Table, column: str, low: float, high: float) -> bool:
+    values = parse_numbers(sample.cells(column))
+    known = values[~np.isnan(values)]
+    return bool(((known >= low) & (known <= high)).all())
+
+
 def holds_dates(table: Table, column: str) -> bool:
     """Whether a column's cells are read as dates, whatever its role."""
     return judge(column, _sample(table).cells(column)).modality is Modality.DATE
@@ -247,6 +282,7 @@ def infer_schema(
         for column, (kind, missing) in kinds.items()
         if kind.modality is not None
     ]
+    found = _with_places(sample, found, fields)
     targets = tuple(infer_target(table, column, tasks.get(column), fields=found, learnt=learnt) for column in labels)
     ids = tuple(column for column, (kind, _) in kinds.items() if kind.role == "id")
     dropped |= {column: kind.reason for column, (kind, _) in kinds.items() if kind.modality is None}

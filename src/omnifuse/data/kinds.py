@@ -12,6 +12,8 @@ import numpy as np
 
 from omnifuse.data.date import parse_date
 from omnifuse.data.numbers import parse_numbers
+from omnifuse.data.place import looks_like_place
+from omnifuse.data.targets import tag_texts
 from omnifuse.errors import InputError
 from omnifuse.schema import Modality
 
@@ -96,6 +98,20 @@ def _is_date(cells: Sequence[Any]) -> bool:
     return good >= 0.9 * len(cells)
 
 
+def _set_kind(cells: Sequence[Any]) -> Kind | None:
+    """Lists of texts, or texts that list tags between "|", which come again and again."""
+    lists = [isinstance(cell, list | tuple | set | frozenset) for cell in cells]
+    if all(lists):
+        if not all(isinstance(part, str) for cell in cells for part in cell):
+            return None
+    elif sum(isinstance(cell, str) and "|" in cell for cell in cells) <= 0.2 * len(cells):
+        return None
+    found = [tag for cell in cells for tag in tag_texts(cell) or ()]
+    if not found or len(set(found)) > 0.5 * len(found):
+        return None
+    return Kind(Modality.TAGS, f"{len(set(found))} different tags in {len(cells)} cells")
+
+
 def _number_kind(cells: Sequence[Any], distinct: int) -> Kind | None:
     if any(isinstance(cell, bool | np.bool_) for cell in cells):
         return Kind(Modality.CATEGORY, "true or false")
@@ -167,7 +183,12 @@ def judge(name: str, cells: Sequence[Any]) -> Kind:
     media = _media_kind(known)
     if media is not None:
         return media
-    if isinstance(known[0], list | dict | np.ndarray | bytes):
+    if sum(map(looks_like_place, known[:200])) >= 0.9 * len(known[:200]):
+        return Kind(Modality.PLACE, f"the cells are places such as '{str(known[0])[:40]}'")
+    tags = _set_kind(known)
+    if tags is not None:
+        return tags
+    if isinstance(known[0], list | tuple | set | frozenset | dict | np.ndarray | bytes):
         return Kind(None, f"cells of {type(known[0]).__name__} are not read", "drop")
     distinct = len({str(cell) for cell in known})
     found = _identifier_kind(name.strip(), known, distinct)

@@ -13,6 +13,7 @@ import numpy as np
 from omnifuse.data.cache import MediaCache
 from omnifuse.data.decoded import CUT, REPAIRED, DecodedMedium
 from omnifuse.data.media import MediaDoor
+from omnifuse.data.place import paired
 from omnifuse.data.table import TablePreprocessor
 from omnifuse.data.tables import Table
 from omnifuse.data.workers import WorkerPool, decode_once
@@ -263,7 +264,8 @@ def build_packs(
         if item.modality is Modality.TABLE:
             packs[item.name], wrong = _table_pack(table, item, preprocessor)
         else:
-            cells = _cells(table, item.columns[0])
+            columns = [_cells(table, name) for name in item.columns]
+            cells = columns[0] if len(columns) == 1 else paired(*columns)
             if item.modality.is_media:
                 packs[item.name], wrong = _media_pack(
                     cells, item.name, preprocessor, door=door, num_workers=num_workers, cache_dir=cache_dir

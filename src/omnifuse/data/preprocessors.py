@@ -11,7 +11,9 @@ import numpy as np
 from omnifuse.data.audio import AudioPreprocessor
 from omnifuse.data.date import DatePreprocessor
 from omnifuse.data.image import ImagePreprocessor
+from omnifuse.data.place import PlacePreprocessor, paired
 from omnifuse.data.table import TablePreprocessor
+from omnifuse.data.tags import TagsPreprocessor
 from omnifuse.data.text import TextPreprocessor
 from omnifuse.errors import ArtefactError, InputError, MediaError, did_you_mean
 from omnifuse.schema import Input, Modality, Schema
@@ -66,6 +68,8 @@ PREPROCESSORS: dict[str, type] = {
     AudioPreprocessor.kind: AudioPreprocessor,
     TablePreprocessor.kind: TablePreprocessor,
     DatePreprocessor.kind: DatePreprocessor,
+    PlacePreprocessor.kind: PlacePreprocessor,
+    TagsPreprocessor.kind: TagsPreprocessor,
 }
 
 
@@ -148,7 +152,8 @@ class _Source:
         self.table, self.schema, self.item, self.rows, self.door = table, schema, item, rows, door
 
     def cells(self) -> list[Any]:
-        return self.table.cells(self.item.columns[0], self.rows)
+        columns = [self.table.cells(name, self.rows) for name in self.item.columns]
+        return columns[0] if len(columns) == 1 else paired(*columns)
 
     def sampled(self, measure: Callable[[Any], Any]) -> list[Any]:
         """`measure` of some media, spread evenly over the rows; those that cannot be read are passed over."""
@@ -221,6 +226,14 @@ def _fit_date(source: _Source, options: dict[str, Any]) -> Preprocessor:
     return _call(source, DatePreprocessor.fit, options, source.cells())
 
 
+def _fit_place(source: _Source, options: dict[str, Any]) -> Preprocessor:
+    return _call(source, PlacePreprocessor.fit, options, source.cells())
+
+
+def _fit_tags(source: _Source, options: dict[str, Any]) -> Preprocessor:
+    return _call(source, TagsPreprocessor.fit, options, source.cells())
+
+
 def _fit_table(source: _Source, options: dict[str, Any]) -> Preprocessor:
     numbers, categories = source.names(Modality.NUMBER), source.names(Modality.CATEGORY)
     return _call(source, TablePreprocessor.fit, options, _LazyColumns(source), numbers=numbers, categories=categories)
@@ -244,4 +257,6 @@ _FITTERS: dict[Modality, Callable[[_Source, dict[str, Any]], Preprocessor]] = {
     Modality.AUDIO: _fit_audio,
     Modality.TABLE: _fit_table,
     Modality.DATE: _fit_date,
+    Modality.PLACE: _fit_place,
+    Modality.TAGS: _fit_tags,
 }

@@ -3,9 +3,11 @@
 from omnifuse.encoders.audio import ConvAudioEncoder, TransformerAudioEncoder
 from omnifuse.encoders.date import DateEncoder
 from omnifuse.encoders.image import ConvImageEncoder, TransformerImageEncoder
+from omnifuse.encoders.place import PlaceEncoder
 from omnifuse.encoders.projector import Projectors, SharedTrunk
 from omnifuse.encoders.registry import DEFAULT_ENCODERS, ENCODERS, EncoderOptions, encoder_entry
 from omnifuse.encoders.table import TableEncoder
+from omnifuse.encoders.tags import TagsEncoder
 from omnifuse.encoders.text import TextEncoder
 
 __all__ = [
@@ -15,9 +17,11 @@ __all__ = [
     "ConvImageEncoder",
     "DateEncoder",
     "EncoderOptions",
+    "PlaceEncoder",
     "Projectors",
     "SharedTrunk",
     "TableEncoder",
+    "TagsEncoder",
     "TextEncoder",
     "TransformerAudioEncoder",
     "TransformerImageEncoder",

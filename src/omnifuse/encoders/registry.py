@@ -18,7 +18,9 @@ from torch import nn
 from omnifuse.encoders.audio import ConvAudioEncoder, TransformerAudioEncoder
 from omnifuse.encoders.date import DateEncoder
 from omnifuse.encoders.image import ConvImageEncoder, TransformerImageEncoder
+from omnifuse.encoders.place import PlaceEncoder
 from omnifuse.encoders.table import TableEncoder
+from omnifuse.encoders.tags import TagsEncoder
 from omnifuse.encoders.text import TextEncoder
 from omnifuse.errors import InputError, did_you_mean
 from omnifuse.schema import Modality
@@ -112,6 +114,20 @@ def _date(preprocessor: Any, options: EncoderOptions) -> nn.Module:
     )
 
 
+def _place(preprocessor: Any, options: EncoderOptions) -> nn.Module:
+    return PlaceEncoder(
+        dim=options.dim,
+        latitude=preprocessor.latitude,
+        longitude=preprocessor.longitude,
+        spread_km=preprocessor.spread_km,
+        dropout=options.dropout,
+    )
+
+
+def _tags(preprocessor: Any, options: EncoderOptions) -> nn.Module:
+    return TagsEncoder(dim=options.dim, num_ids=preprocessor.num_ids, dropout=options.dropout)
+
+
 ENCODERS: dict[str, EncoderEntry] = {
     "text-transformer": EncoderEntry(Modality.TEXT, _text, "transformer over BPE tokens beside a bag of n-grams"),
     "image-conv": EncoderEntry(Modality.IMAGE, _image_conv, "residual convolutional net"),
@@ -127,6 +143,8 @@ ENCODERS: dict[str, EncoderEntry] = {
     ),
     "table-periodic": EncoderEntry(Modality.TABLE, _table("periodic"), "feature-token transformer, periodic numbers"),
     "date-cycles": EncoderEntry(Modality.DATE, _date, "hour, weekday and season as circles, and time elapsed"),
+    "place-waves": EncoderEntry(Modality.PLACE, _place, "point on the sphere, and waves from the globe to the street"),
+    "tags-set": EncoderEntry(Modality.TAGS, _tags, "a token a tag without order, beside the whole set"),
 }
 
 DEFAULT_ENCODERS: dict[Modality, str] = {
@@ -135,6 +153,8 @@ DEFAULT_ENCODERS: dict[Modality, str] = {
     Modality.AUDIO: "audio-conv",
     Modality.TABLE: "table-piecewise",
     Modality.DATE: "date-cycles",
+    Modality.PLACE: "place-waves",
+    Modality.TAGS: "tags-set",
 }
 
 

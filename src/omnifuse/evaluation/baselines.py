@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from omnifuse.data.text import clean_text
-from omnifuse.evaluation.features import date_features, picture_features, sound_features, table_features
+from omnifuse.evaluation.features import (
+    date_features,
+    picture_features,
+    place_features,
+    sound_features,
+    table_features,
+    tag_features,
+)
 from omnifuse.evaluation.fitted_features import (
     Features,
     joined,
@@ -207,7 +214,16 @@ def _answers(data: BaselineData, baseline: _Baseline, train: np.ndarray, asked: 
 
 def _baselines(data: BaselineData) -> Iterator[_Baseline]:
     """Quick ones first, features made when their turn comes; they are kept for the model of all fields."""
-    quick = {Modality.TABLE: 0, Modality.DATE: 1, Modality.TEXT: 2, Modality.AUDIO: 3, Modality.IMAGE: 4}
+    order = (
+        Modality.TABLE,
+        Modality.DATE,
+        Modality.PLACE,
+        Modality.TAGS,
+        Modality.TEXT,
+        Modality.AUDIO,
+        Modality.IMAGE,
+    )
+    quick = {modality: number for number, modality in enumerate(order)}
     known = [item for item in data.schema.inputs if item.modality in quick]
     inputs = sorted(known, key=lambda item: quick[item.modality])
     trees = data.target.kind is not TaskKind.TAGGING or data.num_classes <= MOST_TREE_TAGS
@@ -234,6 +250,12 @@ def _of_input(data: BaselineData, item: Input) -> tuple[list[tuple[str, Learner,
     if item.modality is Modality.DATE:
         dates = date_features(pack)
         return [("linear", LINEAR, standardised(dates)), ("trees", TREES, unchanged(dates))], unchanged(dates)
+    if item.modality is Modality.PLACE:
+        places = place_features(pack)
+        return [("linear", LINEAR, standardised(places)), ("trees", TREES, unchanged(places))], unchanged(places)
+    if item.modality is Modality.TAGS:
+        sets = tag_features(pack, data.preprocessors[item.name].num_ids)
+        return [("linear", LINEAR, standardised(sets))], unchanged(sets)
     if item.modality is Modality.TEXT:
         texts = ["" if cell is None else clean_text(cell) for cell in data.table.cells(item.columns[0])]
         words = word_counts(texts)

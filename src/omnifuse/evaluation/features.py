@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from omnifuse.data.pack import Pack
 
 GREY_SIDE, COLOUR_LEVELS, NUM_CEPSTRA = 16, 4, 20
+MOST_TAG_COLUMNS = 512
 CHUNK_ROWS = 256
 _DAY_S = 86_400
 
@@ -109,6 +110,24 @@ def table_features(pack: Pack) -> tuple[np.ndarray, np.ndarray]:
     categories = np.ones((len(pack.present), pack.arrays["categories"].shape[1]), np.int64)
     categories[pack.present] = pack.arrays["categories"]
     return _spread(numbers, pack), categories
+
+
+def place_features(pack: Pack) -> np.ndarray:
+    """Latitude, longitude and the point on the sphere of a place input as (R, 5) float32, NaN where missing."""
+    degrees = pack.arrays["degrees"]
+    latitude, longitude = np.radians(degrees).T
+    point = [np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)]
+    return _spread(np.concatenate([degrees, np.stack(point, axis=1)], axis=1), pack)
+
+
+def tag_features(pack: Pack, num_ids: int) -> np.ndarray:
+    """Which of the first 512 ids a tags input holds as (R, min(num_ids, 512)) float32 of 0 and 1, NaN where missing."""
+    width = min(num_ids, MOST_TAG_COLUMNS)
+    found = np.zeros((int(pack.present.sum()), width), np.float32)
+    rows = np.repeat(np.arange(len(found)), pack.lengths[pack.present])
+    ids = pack.arrays["tags"]
+    found[rows[ids < width], ids[ids < width]] = 1.0
+    return _spread(found, pack)
 
 
 def date_features(pack: Pack) -> np.ndarray:

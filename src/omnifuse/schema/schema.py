@@ -12,12 +12,16 @@ TABLE_INPUT = "table"
 
 @dataclass(frozen=True)
 class Field:
-    """One input column: its modality, why it was given it, and its share of missing cells (0 to 1)."""
+    """One input column: its modality, why it was given it, and its share of missing cells (0 to 1).
+
+    `part_of` names the input that reads this column together with others (latitude and longitude); "" = its own.
+    """
 
     name: str
     modality: Modality
     reason: str = ""
     missing: float = 0.0
+    part_of: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, as `inspect --json` prints them."""
@@ -26,12 +30,19 @@ class Field:
             "modality": self.modality.value,
             "reason": self.reason,
             "missing": round(self.missing, 6),
+            **({"part_of": self.part_of} if self.part_of else {}),
         }
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Field:
         """Inverse of `to_json`."""
-        return cls(data["name"], Modality(data["modality"]), data.get("reason", ""), data.get("missing", 0.0))
+        return cls(
+            data["name"],
+            Modality(data["modality"]),
+            data.get("reason", ""),
+            data.get("missing", 0.0),
+            data.get("part_of", ""),
+        )
 
 
 @dataclass(frozen=True)
@@ -68,7 +79,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Input:
-    """What one encoder reads: a media, text, date ... column by its own name, or all number and category columns."""
+    """What one encoder reads: a column by its own name, latitude with longitude, or all numbers and categories."""
 
     name: str
     modality: Modality
@@ -95,7 +106,12 @@ class Schema:
         """Model inputs in column order; number and category columns are joined into the one named "table"."""
         cells = (Modality.NUMBER, Modality.CATEGORY)
         columns = tuple(item.name for item in self.fields if item.modality in cells)
-        inputs = [Input(item.name, item.modality, (item.name,)) for item in self.fields if item.modality not in cells]
+        others = [item for item in self.fields if item.modality not in cells]
+        named = {item.part_of or item.name: item.modality for item in others}
+        inputs = [
+            Input(name, modality, tuple(item.name for item in others if (item.part_of or item.name) == name))
+            for name, modality in named.items()
+        ]
         if columns:
             name = TABLE_INPUT
             while any(item.name == name for item in inputs):
