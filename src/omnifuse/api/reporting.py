@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from omnifuse.data.media import MediaDoor
+from omnifuse.data.media_parts import media_parts
 from omnifuse.data.tables import Table
 from omnifuse.errors import MediaError
 from omnifuse.evaluation import confidences, known_rows, reliability_bins
@@ -24,6 +25,8 @@ from omnifuse.training.loop import TrainingResult
 MAX_EXAMPLES = 9
 MAX_CONFUSION = 40
 MAX_CELL = 300
+# Pictures or sounds of one cell
+MOST_SHOWN = 4
 SOUND_RATE_HZ = 16_000
 
 
@@ -56,13 +59,14 @@ def _example(scored: Scored, schema: Schema, row: int, door: MediaDoor, media: b
         elif not item.modality.is_media:
             cells.append((item.name, cut_text(str(cell), MAX_CELL)))
         elif media:
-            try:
-                if item.modality is Modality.IMAGE:
-                    pictures.append(picture_uri(door.image(cell)))
-                else:
-                    sounds.append(sound_uri(door.audio(cell, SOUND_RATE_HZ), SOUND_RATE_HZ))
-            except MediaError as error:
-                cells.append((item.name, f"(unreadable: {error.what})"))
+            for part in media_parts(cell)[:MOST_SHOWN]:
+                try:
+                    if item.modality is Modality.IMAGE:
+                        pictures.append(picture_uri(door.image(part)))
+                    else:
+                        sounds.append(sound_uri(door.audio(part, SOUND_RATE_HZ), SOUND_RATE_HZ))
+                except MediaError as error:
+                    cells.append((item.name, f"(unreadable: {error.what})"))
     return {"pictures": tuple(pictures), "sounds": tuple(sounds), "cells": tuple(cells)}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-CUT, REPAIRED = "cut_media", "repaired_media"
+CUT, REPAIRED, PARTLY = "cut_media", "repaired_media", "partly_read_media"
 
 
 class DecodedMedium(dict[str, np.ndarray]):

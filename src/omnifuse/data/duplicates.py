@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from omnifuse.data.media_parts import media_parts
 from omnifuse.errors import MediaError
 from omnifuse.schema import Finding, Modality, Schema, TaskKind
 
@@ -77,7 +78,7 @@ class Sheet:
         if self.door is None:
             return cell_key(cell)
         try:
-            return str(self.door.content_key(cell))
+            return "+".join(str(self.door.content_key(part)) for part in media_parts(cell))
         except MediaError:
             # A file that cannot be opened is still the same file in two rows
             return "?" + cell_key(cell)
@@ -219,7 +220,7 @@ def _like_pictures(sheet: Sheet, column: str) -> list[int]:
 def _thumbnail(door: Any, cell: Any) -> np.ndarray | None:
     """8 x 8 mean brightness, 0 to 1; None for a picture that cannot be read or is smaller than that."""
     try:
-        picture = np.asarray(door.image(cell), dtype=np.float64)
+        picture = np.asarray(door.image(next(iter(media_parts(cell)), cell)), dtype=np.float64)
     except MediaError:
         return None
     if picture.ndim == 3:

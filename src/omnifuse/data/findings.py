@@ -21,6 +21,7 @@ from omnifuse.data.duplicates import (
 )
 from omnifuse.data.leaks import find_leak_columns
 from omnifuse.data.media import MediaDoor
+from omnifuse.data.media_parts import media_parts
 from omnifuse.data.numbers import parse_numbers
 from omnifuse.data.personal import personal_findings
 from omnifuse.errors import InputError, MediaError
@@ -172,10 +173,11 @@ def _tried(door: Any, item: Field, cell: Any) -> str:
     """Decode a medium; a sentence on what had to be repaired, "" where nothing had or the door does not tell."""
     remarks: list[str] = []
     told = {"remarks": remarks} if isinstance(door, MediaDoor) else {}
-    if item.modality is Modality.IMAGE:
-        door.image(cell, **told)
-    else:
-        door.audio(cell, _RATE_HZ, **told)
+    for part in media_parts(cell):
+        if item.modality is Modality.IMAGE:
+            door.image(part, **told)
+        else:
+            door.audio(part, _RATE_HZ, **told)
     return "; ".join(remarks)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from omnifuse.data.categories import category_text
 from omnifuse.data.kinds import Kind, judge
+from omnifuse.data.media_parts import media_parts
 from omnifuse.data.numbers import parse_numbers
 from omnifuse.data.place import place_columns
 from omnifuse.data.tables import Table
@@ -55,7 +56,7 @@ def _check_name(table: Table, column: str, option: str) -> None:
 
 def _files_exist(table: Table, cells: list[Any]) -> bool:
     """False only where the cells name files and none of the sampled ones is there."""
-    named = [cell for cell in cells if isinstance(cell, str | Path)][:20]
+    named = [part for cell in cells for part in media_parts(cell) if isinstance(part, str | Path)][:20]
     return not named or any(_exists(table.root or Path(), cell) for cell in named)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from omnifuse.data.date import parse_date
+from omnifuse.data.media_parts import media_parts
 from omnifuse.data.numbers import parse_numbers
 from omnifuse.data.place import looks_like_place
 from omnifuse.data.targets import tag_texts
@@ -180,7 +181,7 @@ def judge(name: str, cells: Sequence[Any]) -> Kind:
     known = [cell for cell in cells if cell is not None]
     if not known:
         return Kind(None, "every cell is missing", "drop")
-    media = _media_kind(known)
+    media = _media_kind([part for cell in known for part in media_parts(cell)] or known)
     if media is not None:
         return media
     if sum(map(looks_like_place, known[:200])) >= 0.9 * len(known[:200]):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from omnifuse.data.cache import MediaCache
-from omnifuse.data.decoded import CUT, REPAIRED, DecodedMedium
+from omnifuse.data.decoded import CUT, PARTLY, REPAIRED, DecodedMedium
 from omnifuse.data.media import MediaDoor
+from omnifuse.data.media_parts import MOST_PARTS, each_part, media_parts
 from omnifuse.data.place import paired
 from omnifuse.data.table import TablePreprocessor
 from omnifuse.data.tables import Table
@@ -191,12 +193,12 @@ def _media_pack(
     num_workers: int | None,
     cache_dir: Path | None,
 ) -> tuple[Pack, list[BadCell]]:
-    """Media: from the cache where their content is known, else decoded, by workers where there is much to do."""
-    parts: list[dict[str, np.ndarray] | None] = [None] * len(cells)
-    bad: list[BadCell] = []
-    remarks: list[Remark] = []
-    rows = [row for row, cell in enumerate(cells) if _is_value(cell)]
-    media = [cells[row] for row in rows]
+    """Media: from the cache where their content is known, else decoded, by workers where there is much to do.
+
+    Several media of one cell are read one after another: pictures are stacked, sounds joined end to end.
+    """
+    listed = list(each_part([cell if _is_value(cell) else None for cell in cells]))
+    rows, media = [row for row, _ in listed], [part for _, part in listed]
     answers: Iterator[DecodedMedium | str]
     count = _num_cores() if num_workers is None else num_workers
     if count and _is_worth_workers(media, Modality(preprocessor.kind), door, count):
@@ -205,13 +207,28 @@ def _media_pack(
     else:
         cache = MediaCache(cache_dir) if cache_dir is not None else None
         answers = (decode_once(cell, preprocessor, door, cache) for cell in media)
-    for row, answer in zip(rows, answers, strict=True):
-        if isinstance(answer, str):
-            bad.append(BadCell(row, name, answer))
-        else:
-            parts[row] = answer
-            remarks += [Remark(row, name, kind, text) for kind, text in answer.remarks]
+    parts: list[dict[str, np.ndarray] | None] = [None] * len(cells)
+    bad: list[BadCell] = []
+    remarks: list[Remark] = []
+    for row, found in itertools.groupby(zip(rows, answers, strict=True), key=lambda pair: pair[0]):
+        read = [answer for _, answer in found]
+        good = [answer for answer in read if not isinstance(answer, str)]
+        reasons = [answer for answer in read if isinstance(answer, str)]
+        if not good:
+            bad.append(BadCell(row, name, reasons[0]))
+            continue
+        parts[row] = good[0] if len(good) == 1 else _stacked(good)
+        if reasons:
+            text = f"{len(reasons)} of {len(read)} media of the cell cannot be read: {reasons[0]}"
+            remarks.append(Remark(row, name, PARTLY, text))
+        if len(read) == MOST_PARTS < len(media_parts(cells[row])):
+            remarks.append(Remark(row, name, CUT, f"only the first {MOST_PARTS} media of the cell are used"))
+        remarks += [Remark(row, name, kind, text) for answer in good for kind, text in answer.remarks]
     return _join(parts, preprocessor, remarks), bad
+
+
+def _stacked(answers: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
 
 def _num_cores() -> int:
@@ -222,7 +239,11 @@ def _num_cores() -> int:
 
 def media_findings(packs: Mapping[str, Pack]) -> list[Finding]:
     """What was left out or changed of media that were read: counted, with the first rows."""
-    what = {CUT: "are longer than what is read of them", REPAIRED: "hold samples or pixels that are no numbers"}
+    what = {
+        CUT: "are longer than what is read of them",
+        PARTLY: "are read in part: some of the media of their cell are broken",
+        REPAIRED: "hold samples or pixels that are no numbers",
+    }
     found = []
     for name, pack in packs.items():
         for kind, words in what.items():

@@ -11,6 +11,7 @@ import numpy as np
 from omnifuse.data.audio import AudioPreprocessor
 from omnifuse.data.date import DatePreprocessor
 from omnifuse.data.image import ImagePreprocessor
+from omnifuse.data.media_parts import each_part
 from omnifuse.data.place import PlacePreprocessor, paired
 from omnifuse.data.table import TablePreprocessor
 from omnifuse.data.tags import TagsPreprocessor
@@ -159,7 +160,7 @@ class _Source:
         """`measure` of some media, spread evenly over the rows; those that cannot be read are passed over."""
         count = min(len(self.rows), 4 * NUM_SAMPLED_MEDIA)
         picked = self.rows[np.linspace(0, len(self.rows) - 1, count).astype(np.int64)] if count else self.rows
-        cells = [cell for cell in self.table.cells(self.item.columns[0], picked) if cell is not None]
+        cells = [part for _, part in each_part(self.table.cells(self.item.columns[0], picked))]
         step = max(1, len(cells) // NUM_SAMPLED_MEDIA)
         return list(_measured(cells[::step][:NUM_SAMPLED_MEDIA], measure))
 

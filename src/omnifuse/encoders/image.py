@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from omnifuse.layers import ConvBlock, GatedBlock, TransformerBlock, sinusoids
-from omnifuse.tokens import FieldBatch, Tokens
+from omnifuse.tokens import FieldBatch, Tokens, gathered, group_means
 
 
 class PixelScale(nn.Module):
@@ -111,19 +111,19 @@ class ConvImageEncoder(nn.Module):
         self.thumbnail.initialise(self.scale(batch.values["pixels"]))
 
     def summarise(self, batch: FieldBatch) -> Tensor:
-        """(P, summary_dim): a standardised thumbnail."""
-        out: Tensor = self.thumbnail(self.scale(batch.values["pixels"]))
-        return out
+        """(P, summary_dim): a standardised thumbnail, the mean where a row has several pictures."""
+        return group_means(self.thumbnail(self.scale(batch.values["pixels"])), batch.lengths)
 
     def forward(self, batch: FieldBatch) -> Tokens:
-        """Pixels (P, H, W, 3) to (P, T, D), T <= 16."""
+        """Pixels (N, H, W, 3) of K pictures at most a row to (P, K T, D), T <= 16."""
         maps = F.relu(self.stem(self.scale(batch.values["pixels"])))
         for block in self.blocks:
             maps = block(maps)
         if maps.shape[2] * maps.shape[3] > 16:
             maps = F.adaptive_avg_pool2d(maps, (min(maps.shape[2], 4), min(maps.shape[3], 4)))
         tokens = self.norm(maps.flatten(2).transpose(1, 2))
-        return Tokens(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device))
+        mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        return gathered(Tokens(tokens, mask), batch.lengths)
 
 
 class TransformerImageEncoder(nn.Module):
@@ -178,7 +178,7 @@ class TransformerImageEncoder(nn.Module):
         self.scale.initialise(batch.values["pixels"])
 
     def forward(self, batch: FieldBatch) -> Tokens:
-        """Pixels (P, H, W, 3) to (P, T, D), a token a patch."""
+        """Pixels (N, H, W, 3) of K pictures at most a row to (P, K T, D), a token a patch."""
         maps = self.scale(batch.values["pixels"])
         for number, layer in enumerate(self.stem):
             maps = layer(maps if number == 0 else F.relu(maps))
@@ -186,4 +186,4 @@ class TransformerImageEncoder(nn.Module):
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         for block in self.blocks:
             tokens = block(tokens, mask)
-        return Tokens(self.norm(tokens), mask)
+        return gathered(Tokens(self.norm(tokens), mask), batch.lengths)

@@ -49,7 +49,7 @@ def _pixels(chunk: np.ndarray) -> np.ndarray:
 
 
 def picture_features(pack: Pack) -> np.ndarray:
-    """Pictures scaled down to 16 x 16 grey, and a histogram of 4 x 4 x 4 colours.
+    """Pictures scaled down to 16 x 16 grey, and a histogram of 4 x 4 x 4 colours; the mean over a row's pictures.
 
     Args:
         pack: Of a picture input: ``pixels`` uint8 (P, H, W, 3).
@@ -59,7 +59,11 @@ def picture_features(pack: Pack) -> np.ndarray:
     """
     pixels = pack.arrays["pixels"]
     starts = range(0, max(len(pixels), 1), CHUNK_ROWS)
-    return _spread(np.concatenate([_pixels(pixels[start : start + CHUNK_ROWS]) for start in starts]), pack)
+    found = np.concatenate([_pixels(pixels[start : start + CHUNK_ROWS]) for start in starts])
+    firsts = pack.offsets[:-1][pack.present]
+    if len(firsts):
+        found = np.add.reduceat(found, firsts, axis=0) / pack.lengths[pack.present][:, None]
+    return _spread(found, pack)
 
 
 def cosine_basis(num_inputs: int, num_outputs: int) -> np.ndarray:
