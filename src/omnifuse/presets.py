@@ -59,6 +59,11 @@ def _check_ranges(spec: Any) -> None:
 PRECISIONS = ("auto", "fp32", "bf16")
 
 
+ENSEMBLE_FUSION = "ensemble"
+# Of unlike kinds, so that their members err differently
+ENSEMBLE = ("joint", "gated", "bottleneck", "attention", "concat")
+
+
 def _check_name(what: str, name: str, known: Iterable[str]) -> None:
     if name not in known:
         raise InputError(f"there is no {what} '{name}'", fix=did_you_mean(name, known))
@@ -75,7 +80,7 @@ class ModelSpec:
         fusion_depth: Blocks of the fusion.
         dropout: Inside encoders and fusion.
         head_dropout: Before the heads.
-        fusion: Name in `fusion.FUSIONS`.
+        fusion: Name in `fusion.FUSIONS`, or "ensemble": members with the fusions of `ENSEMBLE` in turn.
         encoders: Input to encoder name; others take their modality's default.
         gated: Gated blocks `E(x) * Attention(E(x))` in encoders.
         shared_trunk: Blocks that all fields share; 0 for none.
@@ -115,7 +120,7 @@ class ModelSpec:
                 f"the setting dim is {self.dim}, which num_heads {self.num_heads} does not divide",
                 fix=f"Give for example --set dim={self.num_heads * max(1, self.dim // self.num_heads)}",
             )
-        _check_name("fusion", self.fusion, FUSIONS)
+        _check_name("fusion", self.fusion, (*FUSIONS, ENSEMBLE_FUSION))
         _check_name("pooling", self.pooling, POOLINGS)
         _check_name("alignment loss", self.alignment_loss, ALIGNMENTS)
         for name in shallow_names(self.shallow):
@@ -304,13 +309,16 @@ def with_settings(preset: Preset, settings: Mapping[str, str]) -> Preset:
     return replace(preset, model=replace(preset.model, **model), training=replace(preset.training, **training), **sizes)
 
 
-def build_from_spec(schema: Schema, preprocessors: Mapping[str, Any], spec: ModelSpec) -> MultimodalModel:
+def build_from_spec(
+    schema: Schema, preprocessors: Mapping[str, Any], spec: ModelSpec, *, member: int = 0
+) -> MultimodalModel:
     """Build one network for the inputs and targets of a schema.
 
     Args:
         schema: Inputs and targets.
         preprocessors: Input to fitted preprocessor.
         spec: What to build.
+        member: Number of the member, which tells its fusion in an ensemble of fusions.
 
     Raises:
         InputError: An encoder's name is unknown or reads another modality.
@@ -349,10 +357,11 @@ def build_from_spec(schema: Schema, preprocessors: Mapping[str, Any], spec: Mode
         for target, task in tasks.items()
         if any(read.values())
     }
+    fusion = ENSEMBLE[member % len(ENSEMBLE)] if spec.fusion == ENSEMBLE_FUSION else spec.fusion
     return MultimodalModel(
         encoders,
         Projectors(widths, {name: item.value for name, item in modalities.items()}, spec.dim),
-        FUSIONS[spec.fusion](spec.dim, names, num_heads=spec.num_heads, depth=spec.fusion_depth, dropout=spec.dropout),
+        FUSIONS[fusion](spec.dim, names, num_heads=spec.num_heads, depth=spec.fusion_depth, dropout=spec.dropout),
         tasks,
         trunk=trunk,
         alignment=ALIGNMENTS[spec.alignment_loss](names, spec.dim) if spec.alignment and len(names) > 1 else None,

@@ -9,12 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omnifuse.api.options import DEFAULT_MINUTES, FitOptions, Listener, as_tuple, need_training, silent
+from omnifuse.api.options import ALL_FUSIONS, DEFAULT_MINUTES, FitOptions, Listener, as_tuple, need_training, silent
 from omnifuse.data.tables import Table, open_table
 from omnifuse.schema import TaskKind
 
 if TYPE_CHECKING:
+    from omnifuse.api.fusions import FusionTable
     from omnifuse.api.measuring import Trained
+    from omnifuse.api.members import Network
     from omnifuse.api.model import Model
     from omnifuse.api.partition import Partition
     from omnifuse.api.prepare import Prepared
@@ -58,7 +60,8 @@ def fit(
         out: Run folder: model/, report/, checkpoints/, logs/.
         valid: Table that the scores are measured on instead of held-out rows of `table`.
         preset: "auto", "tiny", "small" or "base".
-        fusion: How fields are joined; see `omnifuse list`.
+        fusion: How fields are joined; see `omnifuse list`. Several with commas between, or "all", share the time
+            equally and are compared; the first (or "joint") builds the model unless another one is surely better.
         fields: Column to modality, overriding what is inferred.
         encoders: Input to encoder name.
         tasks: Label to task kind.
@@ -118,6 +121,28 @@ def fit(
     return _Fit(opened, held, options, progress or silent).run()
 
 
+def fusion_names(option: str) -> tuple[str, ...]:
+    """The fusions that an option names, the one to hold the others against first.
+
+    Raises:
+        InputError: A name is unknown or comes twice.
+    """
+    from omnifuse.errors import InputError, did_you_mean
+    from omnifuse.fusion import FUSIONS
+    from omnifuse.presets import ENSEMBLE_FUSION
+
+    if option == ALL_FUSIONS:
+        return (*FUSIONS, ENSEMBLE_FUSION)
+    names = tuple(name.strip() for name in option.split(","))
+    known = (*FUSIONS, ENSEMBLE_FUSION)
+    for name in names:
+        if name not in known:
+            raise InputError(f"there is no fusion '{name}'", fix=did_you_mean(name, (*known, ALL_FUSIONS)))
+    if len(set(names)) < len(names):
+        raise InputError(f"--fusion names a fusion twice: {option}", fix="Name each once")
+    return names
+
+
 class _Fit:
     """The steps of one fit, in order."""
 
@@ -125,6 +150,8 @@ class _Fit:
         self.table, self.valid, self.options, self.listen = table, valid, options, listen
         self.started = time.monotonic()
         self.asked: Asked | None = None
+        self.fusions = fusion_names(options.fusion)
+        self.fusion_table: FusionTable | None = None
 
     def run(self) -> Model:
         """Prepare, train, score, compare, save, report."""
@@ -136,11 +163,16 @@ class _Fit:
         partition = self._partition(prepared)
         seconds = None if self.options.epochs else 60.0 * (self.options.minutes or DEFAULT_MINUTES)
         share = None if seconds is None else seconds / self.options.seeds
+        networks: dict[int, Network] = {}
+        if len(self.fusions) > 1:
+            preset, networks = self._compare_fusions(prepared, partition, preset, seconds)
         trained = [
-            self._train(prepared, partition, preset, self.options.seed + number, share)
-            for number in range(self.options.seeds)
+            self._train(prepared, partition, preset, seed, share, network=networks.get(seed))
+            for seed in range(self.options.seed, self.options.seed + self.options.seeds)
         ]
         first = trained[0]
+        if self.fusion_table is not None:
+            first.model.manifest["fusions"] = self.fusion_table.to_json()
         seeds = add_seeds([item.results for item in trained])
         save_run(first, prepared, partition=partition, preset=preset, options=self.options, started=self.started)
         report_run(first, prepared, partition=partition, seeds=seeds, options=self.options)
@@ -153,7 +185,7 @@ class _Fit:
         options = self.options
         schema = read_schema(self.table, options)
         preset = choose_preset(options.preset, schema, self.table.num_rows)
-        changed = replace(preset.model, fusion=options.fusion, encoders=dict(options.encoders))
+        changed = replace(preset.model, fusion=self.fusions[0], encoders=dict(options.encoders))
         preset = with_settings(replace(preset, model=changed), options.settings)
         self._check_encoders(schema, preset)
         options.out.mkdir(parents=True, exist_ok=True)
@@ -214,17 +246,37 @@ class _Fit:
             seed=self.options.seed,
         )
 
+    def _compare_fusions(
+        self, prepared: Prepared, partition: Partition, preset: Preset, seconds: float | None
+    ) -> tuple[Preset, dict[int, Network]]:
+        """Train every fusion asked for; the preset with the one that is taken, and its networks by seed."""
+        from omnifuse.api.fusions import compare_fusions
+
+        self.fusion_table, networks = compare_fusions(
+            prepared, partition, preset, self.fusions, options=self.options, seconds=seconds, listen=self.listen
+        )
+        self.listen("note", {"text": self.fusion_table.words})
+        return replace(preset, model=replace(preset.model, fusion=self.fusion_table.chosen)), networks
+
     def _train(
-        self, prepared: Prepared, partition: Partition, preset: Preset, seed: int, seconds: float | None
+        self,
+        prepared: Prepared,
+        partition: Partition,
+        preset: Preset,
+        seed: int,
+        seconds: float | None,
+        *,
+        network: Network | None,
     ) -> Trained:
         from omnifuse.api.comparison import compare, no_comparison
         from omnifuse.api.measuring import measure
         from omnifuse.api.members import Budget, Task, train_members
 
         task = Task(f"seed{seed}", preset.model, preset.training, prepared.schema, self.options.out, seed)
-        self.listen("stage", {"text": f"training {len(partition.members)} networks: {partition.words}"})
-        budget = Budget(seconds, (1.0,) * len(partition.members))
-        network = train_members(prepared, partition, task, options=self.options, budget=budget, listen=self.listen)
+        if network is None:
+            self.listen("stage", {"text": f"training {len(partition.members)} networks: {partition.words}"})
+            budget = Budget(seconds, (1.0,) * len(partition.members))
+            network = train_members(prepared, partition, task, options=self.options, budget=budget, listen=self.listen)
         spent = sum(item.seconds for item in network.results)
         comparison = (
             compare(

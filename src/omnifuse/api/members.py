@@ -268,7 +268,7 @@ def _prepare_member(prepared: Prepared, rows: MemberRows, task: Task, number: in
 
     seed = task.seed * 1000 + number
     torch.manual_seed(seed)
-    model = build_from_spec(task.schema, prepared.preprocessors, task.spec)
+    model = build_from_spec(task.schema, prepared.preprocessors, task.spec, member=number)
     packs = {item.name: prepared.packs[item.name] for item in task.schema.inputs}
     measured = np.random.default_rng(seed).permutation(rows.train)[:MEASURED_ROWS]
     model.initialise(make_batch(packs, measured))

@@ -13,6 +13,7 @@ from omnifuse.errors import InputError, MissingDependencyError
 Listener = Callable[[str, dict[str, Any]], None]
 SMALL_TABLE_ROWS = 5000
 DEFAULT_MINUTES = 6.0
+ALL_FUSIONS = "all"
 LOGGERS = ("tensorboard", "wandb", "none")
 
 
@@ -27,6 +28,7 @@ class FitOptions:
     Attributes:
         labels: Target columns, at least one.
         out: Run folder.
+        fusion: A fusion; or several with commas between, or "all": each is trained on an equal share of the time.
         minutes: Upper limit for training the model (not the baselines); None takes 6.
         epochs: Fixed number of passes instead of a time limit; gives bit-equal results on one machine.
         max_bad: Largest share (0 to 1) of unreadable cells of a field that is accepted.

@@ -154,6 +154,7 @@ def write_fit_report(
     facts: dict[str, str],
     media: bool,
     seeds: dict[str, dict[str, Any]],
+    fusions: dict[str, Any] | None = None,
 ) -> Path:
     """Write report.html of a fit."""
     pages = tuple(
@@ -180,5 +181,6 @@ def write_fit_report(
         findings=tuple(item.to_json() for item in findings),
         notes=tuple(notes),
         facts=facts,
+        fusions=fusions,
     )
     return write_report(data, path)

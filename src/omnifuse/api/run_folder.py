@@ -86,6 +86,7 @@ def report_run(
         facts=_facts(trained, prepared, partition, options),
         media=options.report_media == "sample",
         seeds=seeds,
+        fusions=trained.model.manifest.get("fusions"),
     )
 
 

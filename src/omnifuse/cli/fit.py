@@ -9,6 +9,7 @@ import typer
 
 from omnifuse.cli.options import pairs, print_json, print_table, score_text
 from omnifuse.cli.progress import Progress
+from omnifuse.report.fusions import fusion_cells
 
 
 def fit(
@@ -17,7 +18,9 @@ def fit(
     out: Path = typer.Option(Path("runs/fit"), "--out", help="Run folder."),
     valid: str | None = typer.Option(None, "--valid", help="Table that the report's scores are measured on."),
     preset: str = typer.Option("auto", "--preset", help="auto, tiny, small or base."),
-    fusion: str = typer.Option("joint", "--fusion", help="How fields are joined; see `omnifuse list`."),
+    fusion: str = typer.Option(
+        "joint", "--fusion", help="How fields are joined; see `omnifuse list`. A,B,C or all: compare them."
+    ),
     field: list[str] | None = typer.Option(None, "--field", help="NAME=MODALITY, overriding what is inferred."),
     encoder: list[str] | None = typer.Option(None, "--encoder", help="FIELD=ENCODER; see `omnifuse list`."),
     task: list[str] | None = typer.Option(None, "--task", help="COLUMN=KIND, e.g. price=regression."),
@@ -75,6 +78,8 @@ def fit(
     finally:
         progress.close()
     result = {"artefact": str(out / "model"), **model.manifest["fit"], "targets": model.metrics["targets"]}
+    if "fusions" in model.manifest:
+        result["fusions"] = model.manifest["fusions"]
     if as_json:
         print_json(result)
     else:
@@ -95,7 +100,16 @@ def print_result(result: dict[str, Any], out: Path) -> None:
         if fusion.get("verdict"):
             p = f" (p = {fusion['p']:.3g})" if fusion.get("p") is not None else ""
             typer.echo(f"fusion: {fusion['verdict']}{p}")
+    if "fusions" in result:
+        print_fusions(result["fusions"])
     typer.echo(f"model:  {result['artefact']}")
     report = out / "report" / "report.html"
     if report.exists():
         typer.echo(f"report: {report}")
+
+
+def print_fusions(table: dict[str, Any]) -> None:
+    """The comparison of fusions, for a person."""
+    head = ("fusion", table["metric"], f"against {table['default']} (95%)", "p", "parameters", "MFLOP a row", "passes")
+    print_table(f"fusions, {table['target']}", head, [fusion_cells(row) for row in table["rows"]])
+    typer.echo(table["words"])

@@ -181,6 +181,27 @@ def _tag_hits(true: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     return np.stack([(true & given).sum(axis=1), given.sum(axis=1)], axis=1).astype(np.float64)
 
 
+def holm(ps: Sequence[float | None]) -> list[float | None]:
+    """Probabilities of several tests corrected for their number; None stays None.
+
+    Args:
+        ps: Of each test, 0 to 1.
+
+    References: Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
+
+    Example:
+        >>> holm([0.01, None, 0.04, 0.03])
+        [0.03, None, 0.06, 0.06]
+    """
+    known = sorted((p, place) for place, p in enumerate(ps) if p is not None)
+    corrected: list[float | None] = [None] * len(ps)
+    highest = 0.0
+    for rank, (p, place) in enumerate(known):
+        highest = max(highest, min(1.0, p * (len(known) - rank)))
+        corrected[place] = highest
+    return corrected
+
+
 def paired_test(
     kind: TaskKind,
     truth: np.ndarray,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from omnifuse.report import charts
+from omnifuse.report.fusions import fusion_cells
 from omnifuse.report.metrics import is_simple, main_metric, metric_words
 
 # Name, value, interval low and high, whether it is blue
@@ -70,6 +71,7 @@ class ReportData:
     findings: tuple[dict[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
     facts: dict[str, str] = field(default_factory=dict)
+    fusions: dict[str, Any] | None = None
 
 
 def _interval(score: dict[str, Any]) -> str:
@@ -199,6 +201,7 @@ def write_report(data: ReportData, path: Path) -> Path:
     page = template.render(
         data=data,
         targets=[_target(target) for target in data.targets],
+        fusion_rows=[fusion_cells(row) for row in data.fusions["rows"]] if data.fusions else [],
         curves=charts.lines(curves, title="learning curves", x_name="step", y_name="loss") if curves else "",
     )
     path.parent.mkdir(parents=True, exist_ok=True)
