@@ -38,6 +38,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "clip": (1e-6, 1e6),
     "averaging": (0.0, 1.0),
     "mixup": (0.0, 100.0),
+    "cutmix": (0.0, 1.0),
+    "reverberation": (0.0, 1.0),
     "augment": (0.0, 10.0),
     "balance": (0.0, 2.0),
     "largest_image": (4, 4096),
@@ -156,7 +158,9 @@ class TrainingSpec:
         clip: Largest norm of the gradient.
         averaging: Share of the steps whose weights are averaged, weighted towards the end.
         mixup: Parameter of the Beta distribution; 0 leaves mixup out.
+        cutmix: Share of the batches in which a part of each picture is another row's, and the label with it.
         augment: Strength of the augmentation; 0 leaves it out.
+        reverberation: Share of sounds that are put into a room.
         balance: Power of the inverse class frequency in the loss: 0 none, 1 balanced.
         precision: "fp32", "bf16" (autocast), or "auto": the quicker one where the hardware has bf16.
     """
@@ -169,7 +173,9 @@ class TrainingSpec:
     clip: float = 1.0
     averaging: float = 0.1
     mixup: float = 0.0
+    cutmix: float = 0.0
     augment: float = 1.0
+    reverberation: float = 0.0
     balance: float = 0.5
     precision: str = "auto"
 

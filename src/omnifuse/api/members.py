@@ -246,10 +246,16 @@ def _judge(
 
 
 def _augmenter(prepared: Prepared, task: Task) -> Augmenter | None:
-    if task.training.augment <= 0:
+    training = task.training
+    if training.augment <= 0:
         return None
     modalities = {item.name: item.modality for item in task.schema.inputs}
-    return Augmenter.default(modalities, task.training.augment, preprocessors=prepared.preprocessors)
+    return Augmenter.default(
+        modalities,
+        training.augment,
+        preprocessors=prepared.preprocessors,
+        reverberation=training.reverberation,
+    )
 
 
 def _fit_shallow(model: MultimodalModel, prepared: Prepared, train: np.ndarray, schema: Schema, seed: int) -> None:

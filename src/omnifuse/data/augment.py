@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from omnifuse.data.augment_audio import AudioAugment
-from omnifuse.data.augment_cells import TableAugment, TextAugment
+from omnifuse.data.augment_cells import PlaceAugment, TableAugment, TagsAugment, TextAugment
 from omnifuse.data.augment_image import ImageAugment
 from omnifuse.errors import InputError
 from omnifuse.schema import Modality
@@ -17,9 +17,20 @@ from omnifuse.schema import Modality
 if TYPE_CHECKING:  # the packs read media, which augmentation does not need
     from omnifuse.data.pack import PackedRows
 
-__all__ = ["AudioAugment", "Augment", "Augmenter", "ImageAugment", "TableAugment", "TextAugment"]
+__all__ = [
+    "AudioAugment",
+    "Augment",
+    "Augmenter",
+    "ImageAugment",
+    "PlaceAugment",
+    "TableAugment",
+    "TagsAugment",
+    "TextAugment",
+]
 
-Augment = ImageAugment | AudioAugment | TextAugment | TableAugment
+Augment = ImageAugment | AudioAugment | TextAugment | TableAugment | TagsAugment | PlaceAugment
+# Of the training rows' spread
+_PLACE_JITTER = 0.02
 _UNLEVELLED_GAIN_DB = 6.0
 
 
@@ -61,6 +72,7 @@ class Augmenter:
         strength: float = 1.0,
         *,
         preprocessors: Mapping[str, Any] | None = None,
+        reverberation: float = 0.0,
     ) -> Augmenter:
         """The usual policy.
 
@@ -69,6 +81,7 @@ class Augmenter:
             strength: Factor of all amounts, 0 (nothing happens) to 3.
             preprocessors: Input name to fitted preprocessor; tells the mel bands and the level of sounds. Without it
                 sounds are taken to have 64 bands and a normalised level.
+            reverberation: Share of sounds that are put into a room, whatever the strength.
 
         Returns:
             The augmenter; dates and other modalities without a policy stay as they are.
@@ -81,7 +94,12 @@ class Augmenter:
         known = preprocessors or {}
         if not strength:
             return cls(dict.fromkeys(modalities))
-        return cls({name: _usual(kind, strength, known.get(name)) for name, kind in modalities.items()})
+        policy = {name: _usual(kind, strength, known.get(name)) for name, kind in modalities.items()}
+        for name, item in policy.items():
+            if isinstance(item, AudioAugment) and reverberation:
+                hop_s = getattr(known.get(name), "hop_s", item.hop_s)
+                policy[name] = replace(item, reverberation=reverberation, hop_s=hop_s)
+        return cls(policy)
 
 
 def _usual(modality: Modality, strength: float, preprocessor: Any) -> Augment | None:
@@ -116,4 +134,8 @@ def _usual(modality: Modality, strength: float, preprocessor: Any) -> Augment | 
     if modality == Modality.TABLE:
         table = TableAugment()
         return TableAugment(dropout=share(table.dropout), jitter=table.jitter * strength)
+    if modality == Modality.TAGS:
+        return TagsAugment(dropout=share(TagsAugment().dropout))
+    if modality == Modality.PLACE:
+        return PlaceAugment(jitter_km=_PLACE_JITTER * strength * getattr(preprocessor, "spread_km", 0.0))
     return None

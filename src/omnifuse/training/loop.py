@@ -24,7 +24,7 @@ from omnifuse.training.batches import BatchSource
 from omnifuse.training.checkpoint import Checkpoint, CheckpointFolder, pack_state, unpack_state
 from omnifuse.training.lanes import Halted, give_generator
 from omnifuse.training.loggers import Logger, NoLogger
-from omnifuse.training.mixing import mix_soft_targets, mix_tokens, mixup_pairs
+from omnifuse.training.mixing import cut_pictures, mix_soft_targets, mix_tokens, mixup_pairs
 from omnifuse.training.optimiser import WeightAverage, make_optimiser, rate_factor
 from omnifuse.training.precision import make_fabric
 
@@ -240,11 +240,16 @@ class Trainer:
             self.logger.log({"loss": loss, "rate": optimiser.param_groups[0]["lr"], "norm": float(norm), **parts}, step)
 
     def _mixed(self, batch: Batch, step: int) -> tuple[Any, ...]:
-        """The batch, and for mixup what to do with its tokens."""
-        if self.spec.mixup <= 0 or batch.size < 2:
+        """The batch, and for mixup and cutmix what to do with its tokens."""
+        if max(self.spec.mixup, self.spec.cutmix) <= 0 or batch.size < 2:
             return (batch,)
         draw = np.random.default_rng([self.seed, step, 11])
         partner, weight = mixup_pairs(draw, batch.size, self.spec.mixup)
+        whole: set[str] = set()
+        if self.spec.cutmix and draw.random() < self.spec.cutmix:
+            batch, weight, whole = cut_pictures(batch, partner, draw)
+        elif not self.spec.mixup:
+            return (batch,)
         soft = {}
         for name, task in zip(self.model.targets, self.model.tasks, strict=True):
             if name not in batch.targets:
@@ -258,7 +263,7 @@ class Trainer:
             else:
                 soft[name] = mix_soft_targets(target.reshape(len(target), -1), partner, weight).reshape(target.shape)
         mixed_batch = Batch(batch.fields, batch.targets, batch.weights, batch.rows, soft)
-        return mixed_batch, lambda tokens: mix_tokens(tokens, partner, weight)
+        return mixed_batch, lambda tokens: mix_tokens(tokens, partner, weight, whole=whole)
 
     def _judged(self, average: WeightAverage, step: int, steps: int) -> bool:
         """Score the averaged weights now and then; True where patience ends."""

@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from omnifuse.data.audio import AudioPreprocessor
-from omnifuse.data.augment import AudioAugment, Augmenter, ImageAugment, TableAugment, TextAugment
+from omnifuse.data.augment import (
+    AudioAugment,
+    Augmenter,
+    ImageAugment,
+    PlaceAugment,
+    TableAugment,
+    TagsAugment,
+    TextAugment,
+)
 from omnifuse.data.augment_image import RAND_OPS
 from omnifuse.data.pack import PackedRows
 from omnifuse.data.prosody import PROSODY_NAMES
@@ -57,6 +65,8 @@ ALL = {
     "voice": (Modality.AUDIO, rows(sounds([40, 1, 2, 130, 7]), [40, 1, 2, 130, 7])),
     "note": (Modality.TEXT, rows(texts([9, 1, 30, 2]), [9, 1, 30, 2])),
     "cells": (Modality.TABLE, rows(table(), [1] * 200)),
+    "topics": (Modality.TAGS, rows({"tags": np.arange(40, dtype=np.int32)}, [30, 1, 9])),
+    "spot": (Modality.PLACE, rows({"degrees": np.array([[48.1, 11.6], [89.9, 170.0], [0.0, -180.0]])}, [1] * 3)),
     "when": (Modality.DATE, rows({"seconds": np.arange(3)}, [1] * 3)),
 }
 MODALITIES = {name: kind for name, (kind, _) in ALL.items()}
@@ -66,10 +76,14 @@ class Sounds:
     num_mels, level = BANDS, "none"
 
 
+class Places:
+    spread_km = 500.0
+
+
 @pytest.mark.parametrize("strength", [0.5, 1.0, 3.0])
 @pytest.mark.parametrize("name", ALL)
 def test_default_keeps_structure_and_input_and_follows_the_source(name, strength):
-    augmenter = Augmenter.default(MODALITIES, strength, preprocessors={"voice": Sounds()})
+    augmenter = Augmenter.default(MODALITIES, strength, preprocessors={"voice": Sounds(), "spot": Places()})
     packed = ALL[name][1]
     before = {key: value.copy() for key, value in packed.values.items()}
     first, second, other = (augmenter(name, packed, draw(seed)) for seed in (7, 7, 8))
@@ -367,3 +381,56 @@ def test_jitter_shakes_known_numbers_alone():
     assert abs(moved[known].std() - 0.1) < 0.005
     np.testing.assert_array_equal(after["categories"], before["categories"])
     np.testing.assert_array_equal(after["missing"], before["missing"])
+
+
+def test_a_room_adds_power_that_dies_away_as_said():
+    frames, hop_s, decay_s = 80, 0.01, 0.4
+    values = {"log_mel": np.full((frames, BANDS), FLOOR, np.float32)}
+    values["log_mel"][5] = 0.0
+    room = AudioAugment(
+        num_mels=BANDS, reverberation=1.0, decay_s=(decay_s, decay_s), room_db=(-6, -6), hop_s=hop_s, **NO_SOUND
+    )
+    found = room(values, np.array([frames]), draw())["log_mel"].astype(np.float64)
+    np.testing.assert_array_equal(found[:6], values["log_mel"][:6])
+    levels = 10 / np.log(10) * found[6:25, 0]
+    np.testing.assert_allclose(np.diff(levels), -60 * hop_s / decay_s, atol=0.05)
+    assert np.exp(found[6:]).sum(axis=0)[0] == pytest.approx(10**-0.6, rel=0.03)
+
+
+def test_rooms_are_for_some_sounds_and_leave_prosody_alone():
+    lengths = [30] * 40
+    values = sounds(lengths)
+    room = AudioAugment(num_mels=BANDS, reverberation=0.4, **NO_SOUND)
+    found = room(values, np.array(lengths), draw())["log_mel"]
+    np.testing.assert_array_equal(found[:, BANDS:], values["log_mel"][:, BANDS:])
+    changed = (found != values["log_mel"]).reshape(40, -1).any(axis=1)
+    assert 8 <= changed.sum() <= 24
+    assert np.isfinite(found).all()
+    assert (found[:, :BANDS] >= values["log_mel"][:, :BANDS] - 1e-5).all()
+    policy = Augmenter.default({"voice": Modality.AUDIO}, 0.5, reverberation=0.3).policy["voice"]
+    assert policy.reverberation == 0.3
+
+
+def test_hidden_tags_are_unknown_and_one_is_spared():
+    lengths = np.array([30, 1, 9])
+    values = {"tags": np.arange(2, 42, dtype=np.int32)}
+    found = TagsAugment(dropout=1.0)(values, lengths, draw())["tags"]
+    assert [int((part > 0).sum()) for part in np.split(found, [30, 31])] == [1, 1, 1]
+    assert (TagsAugment(dropout=0.0)(values, lengths, draw())["tags"] == values["tags"]).all()
+
+
+def test_places_are_shaken_by_kilometres_and_stay_on_the_globe():
+    from omnifuse.data.place import distance_km
+
+    for latitude in (0.0, 60.0, -75.0):
+        values = {"degrees": np.tile([latitude, 20.0], (4000, 1))}
+        found = PlaceAugment(jitter_km=10.0)(values, np.ones(4000, np.int64), draw())["degrees"]
+        # The mean length of a normal step in the plane
+        mean = distance_km(found, np.array([latitude, 20.0])).mean()
+        assert mean == pytest.approx(10 * np.sqrt(np.pi / 2), rel=0.04)
+    polar = PlaceAugment(jitter_km=3000.0)(
+        {"degrees": np.tile([89.0, 179.0], (500, 1))}, np.ones(500, np.int64), draw()
+    )
+    assert np.abs(polar["degrees"][:, 0]).max() <= 90
+    assert (polar["degrees"][:, 1] >= -180).all()
+    assert (polar["degrees"][:, 1] < 180).all()
