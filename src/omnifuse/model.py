@@ -100,8 +100,8 @@ class MultimodalModel(nn.Module):
 
     def summarised_fields(self, heads: Collection[str] | None = None) -> tuple[str, ...]:
         """Fields that the shallow heads of these names read; None: all of them."""
-        chosen = _chosen(self.shallow[0], heads) if self.shallow_targets else {}
-        read = {name for head in chosen.values() for name in head.fields}  # type: ignore[union-attr]
+        chosen = [head for found in self.shallow for head in _chosen(found, heads).values()]
+        read = {name for head in chosen for name in head.fields}  # type: ignore[union-attr]
         return tuple(name for name in self.fields if name in read)
 
     def summarise(self, batch: Batch, heads: Collection[str] | None = None) -> dict[str, Summary]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -358,7 +359,7 @@ def build_from_spec(
         target: {
             name: SHALLOW_HEADS[name](widths_read, task.num_outputs, task.kind)  # type: ignore[arg-type]
             for name, widths_read in read.items()
-            if widths_read
+            if widths_read and task.num_outputs <= getattr(SHALLOW_HEADS[name], "most_outputs", math.inf)
         }
         for target, task in tasks.items()
         if any(read.values())

@@ -23,6 +23,8 @@ MOST_LEAVES, MOST_DEPTH = 64, 12
 NUM_NODES = 2 * MOST_LEAVES - 1
 # Most rows that it is grown on: with more, 64 leaves a tree are too coarse
 MOST_ROWS = 2000
+# Each node keeps a number an output: with more the forest would weigh more than the network
+MOST_OUTPUTS = 64
 FEW_ROWS = 4
 
 
@@ -39,7 +41,7 @@ class ForestHead(nn.Module):
     References: Breiman 2001, Random Forests; scikit-learn grows the trees.
     """
 
-    most_rows = MOST_ROWS
+    most_rows, most_outputs = MOST_ROWS, MOST_OUTPUTS
     feature: Tensor
     threshold: Tensor
     left: Tensor

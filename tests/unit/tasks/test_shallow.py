@@ -11,6 +11,7 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from omnifuse import fit
 from omnifuse.schema import Modality, TaskKind
 from omnifuse.tasks import ForestHead, KernelHead, LinearHead, Summary, readable_widths, shallow_names
 from omnifuse.tasks import forest as forest_module
@@ -194,6 +195,16 @@ def test_too_few_labels_leave_the_head_as_it_was(head_class, draw):
     target[:3] = 1.0
     head.fit(summaries_of(draw), target)
     assert not head(summaries_of(draw), ROWS).any()
+
+
+def test_with_many_classes_no_forest_is_grown(tmp_path):
+    draw = np.random.default_rng(0)
+    rows = [{"x": draw.normal(), "few": "ab"[k % 2], "many": f"c{k % 70}"} for k in range(140)]
+    model = fit(rows, ("few", "many"), out=tmp_path / "run", epochs=1, baselines=False, logger="none")
+    heads = dict(zip(model.network.members[0].shallow_targets, model.network.members[0].shallow, strict=True))
+    assert set(heads["few"]) == {"kernel", "forest"}
+    assert set(heads["many"]) == {"kernel"}
+    assert len(model.predict(rows[:3])) == 3
 
 
 def test_which_fields_a_shallow_head_reads():
