@@ -144,7 +144,8 @@ def _verdict(fusion: dict[str, Any]) -> dict[str, str]:
 
 def _target(target: TargetData) -> dict[str, Any]:
     result = target.result
-    metric = main_metric(result["task"], result["metrics"])
+    # Where classes are uneven the page leads with another one than accuracy, and its charts do too
+    metric = target.leading[0] if target.leading else main_metric(result["task"], result["metrics"])
     words = metric_words(metric)
     bars, subset_bars = _bars(target, metric), _subset_bars(target, metric)
     seeds: dict[str, Any] = {}
