@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from omnifuse.api.options import DEFAULT_MINUTES, FitOptions, Listener, as_tuple, need_training, silent
 from omnifuse.data.tables import Table, open_table
-from omnifuse.schema import TaskKind
 
 if TYPE_CHECKING:
     from omnifuse.api.measuring import Trained
@@ -61,7 +60,7 @@ def fit(
         fusion: How fields are joined; see `omnifuse list`.
         fields: Column to modality, overriding what is inferred.
         encoders: Input to encoder name.
-        tasks: Label to task kind.
+        tasks: Label to task kind; `ordinal` orders numbers and known texts, `ordinal:low<medium<high` any texts.
         settings: Single settings of the preset, `{"dropout": "0.2"}`.
         drop: Columns to leave out.
         group: Column whose groups are never divided between learning and scoring.
@@ -203,7 +202,7 @@ class _Fit:
 
         target = prepared.schema.targets[0]
         encoded = prepared.targets[target.name]
-        labels = encoded if target.kind is TaskKind.CLASSIFICATION else None
+        labels = encoded if target.kind.chooses_class else None
         return partition(
             prepared.rows,
             labels=labels,

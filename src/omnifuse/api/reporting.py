@@ -75,6 +75,10 @@ def _worst_rows(target: Target, truth: np.ndarray, scores: np.ndarray) -> np.nda
         wrong = np.abs(truth[known] - scores[known]).max(axis=1)
         return known[np.argsort(-wrong, kind="stable")][:MAX_EXAMPLES]
     answers = scores[known].argmax(axis=1)
+    if target.kind is TaskKind.ORDINAL:
+        distance = np.abs(answers - truth[known])
+        order = np.lexsort((-scores[known].max(axis=1), -distance))
+        return known[order[distance[order] > 0]][:MAX_EXAMPLES]
     wrong = known[answers != truth[known]]
     return np.asarray(wrong[np.argsort(-scores[wrong].max(axis=1), kind="stable")][:MAX_EXAMPLES])
 
@@ -103,7 +107,7 @@ def _examples(scored: Scored, schema: Schema, target: Target, *, media: bool) ->
 
 
 def _confusion(target: Target, truth: np.ndarray, scores: np.ndarray) -> np.ndarray | None:
-    if target.kind is not TaskKind.CLASSIFICATION or len(target.classes) > MAX_CONFUSION:
+    if not target.kind.chooses_class or len(target.classes) > MAX_CONFUSION:
         return None
     known = known_rows(target.kind, truth)
     matrix = np.zeros((len(target.classes), len(target.classes)), np.int64)
@@ -113,7 +117,7 @@ def _confusion(target: Target, truth: np.ndarray, scores: np.ndarray) -> np.ndar
 
 def _class_counts(target: Target, truth: np.ndarray) -> np.ndarray | None:
     """(C,) rows of each class; None where there are no classes to choose from."""
-    if target.kind is not TaskKind.CLASSIFICATION:
+    if not target.kind.chooses_class:
         return None
     return np.bincount(truth[known_rows(target.kind, truth)], minlength=len(target.classes))
 

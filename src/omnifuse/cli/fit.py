@@ -20,7 +20,9 @@ def fit(
     fusion: str = typer.Option("joint", "--fusion", help="How fields are joined; see `omnifuse list`."),
     field: list[str] | None = typer.Option(None, "--field", help="NAME=MODALITY, overriding what is inferred."),
     encoder: list[str] | None = typer.Option(None, "--encoder", help="FIELD=ENCODER; see `omnifuse list`."),
-    task: list[str] | None = typer.Option(None, "--task", help="COLUMN=KIND, e.g. price=regression."),
+    task: list[str] | None = typer.Option(
+        None, "--task", help='COLUMN=KIND, e.g. price=regression, pain=ordinal, "pain=ordinal:none<mild<severe".'
+    ),
     setting: list[str] | None = typer.Option(None, "--set", help="NAME=VALUE: one setting of the preset."),
     drop: list[str] | None = typer.Option(None, "--drop", help="Column to leave out; repeat for several."),
     group: str | None = typer.Option(

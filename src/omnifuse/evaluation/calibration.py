@@ -108,7 +108,7 @@ def _fit_subset(
     if target.kind is TaskKind.REGRESSION:
         label = (truth[rows] - bare.mean) / bare.scale
         return SubsetCalibration(_named(list(outputs), _simplex_weights(heads[..., 0].mean(axis=1), label, prior)))
-    logs = log_softmax(heads) if target.kind is TaskKind.CLASSIFICATION else heads
+    logs = log_softmax(heads) if target.kind.chooses_class else heads
     weights = _slopes(target.kind, logs, truth[rows], prior)
     pooled = np.tensordot(weights, logs, axes=1)
     return SubsetCalibration(_named(list(outputs), weights), best_temperature(target.kind, pooled, truth[rows]))
@@ -138,7 +138,7 @@ def best_temperature(kind: TaskKind, pooled: np.ndarray, truth: np.ndarray) -> f
     """The temperature of least log loss of the members' mean probabilities.
 
     Args:
-        kind: Classification or tagging.
+        kind: Classification, ordinal or tagging.
         pooled: (E, N, C) logits.
         truth: (N,) class numbers, or (N, C) tags.
 
@@ -158,7 +158,7 @@ def _log_loss(kind: TaskKind, logits: np.ndarray, truth: np.ndarray) -> float:
     """Of the mean over members; for tagging summed over tags."""
     if not len(truth):
         return 0.0
-    if kind is TaskKind.CLASSIFICATION:
+    if kind.chooses_class:
         chosen = np.exp(log_softmax(logits)[:, np.arange(len(truth)), truth]).mean(axis=0)
         return float(-np.log(np.maximum(chosen, LEAST_PROBABILITY)).mean())
     right = sigmoid(logits * (2 * truth - 1)).mean(axis=0)
@@ -195,7 +195,7 @@ def _slopes(kind: TaskKind, logs: np.ndarray, truth: np.ndarray, prior: _Prior) 
     members, rows, width = logs.shape[1:]
     flat = logs.reshape(len(logs), members * rows, width)
     repeated = np.concatenate([truth] * members)
-    data = _classes_loss(flat, repeated) if kind is TaskKind.CLASSIFICATION else _tags_loss(flat, repeated)
+    data = _classes_loss(flat, repeated) if kind.chooses_class else _tags_loss(flat, repeated)
 
     def loss(slopes: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         value, gradient, hessian = data(slopes)

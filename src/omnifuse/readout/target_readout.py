@@ -99,8 +99,8 @@ class TargetReadout:
             raw: Outputs of B rows.
 
         Returns:
-            Classification and tagging: (B, C) probabilities. Regression: (B,) in the label's units. A row without any
-            present input gets the prior (the mean).
+            Classification, ordinal and tagging: (B, C) probabilities. Regression: (B,) in the label's units. A row
+            without any present input gets the prior (the mean).
         """
         fused = raw.fused[self.target.name].astype(np.float64)
         heads = {name: v.astype(np.float64) for name, v in raw.fields.get(self.target.name, {}).items()}
@@ -164,7 +164,7 @@ def combine(kind: TaskKind, heads: Mapping[str, np.ndarray], by: SubsetCalibrati
     """Combine heads and members.
 
     Args:
-        kind: Classification pools log-probabilities, tagging logits, regression values.
+        kind: Classification and ordinal pool log-probabilities, tagging logits, regression values.
         heads: Head name to (E, B, C).
         by: Weights (heads without one add nothing) and temperature.
 
@@ -178,8 +178,8 @@ def combine(kind: TaskKind, heads: Mapping[str, np.ndarray], by: SubsetCalibrati
         total = sum(known.values())
         mean = sum(weight * heads[name] for name, weight in known.items()) / total
         return np.asarray(np.asarray(mean).mean(axis=0))
-    as_logs = log_softmax if kind is TaskKind.CLASSIFICATION else np.asarray
+    as_logs = log_softmax if kind.chooses_class else np.asarray
     pooled = sum(weight * as_logs(heads[name]) for name, weight in known.items())
     heated = np.asarray(pooled) / by.temperature
-    answers = np.exp(log_softmax(heated)) if kind is TaskKind.CLASSIFICATION else sigmoid(heated)
+    answers = np.exp(log_softmax(heated)) if kind.chooses_class else sigmoid(heated)
     return np.asarray(answers.mean(axis=0))

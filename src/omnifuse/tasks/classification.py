@@ -50,15 +50,11 @@ class ClassificationTask(nn.Module):
 
     def soft_target(self, target: Tensor) -> tuple[Tensor, Tensor]:
         """(B,) codes or (B, C) shares to (B, C) shares and (B,) bool of the known rows."""
-        if target.ndim == 2:
-            return target, target.sum(dim=1) > 0
-        known = target >= 0
-        return F.one_hot(target.clamp(min=0), self.num_outputs).to(torch.float32) * known.unsqueeze(1), known
+        return class_shares(target, self.num_outputs)
 
     def dense_target(self, target: Tensor) -> Tensor:
         """(B,) codes to (B, C) shares, NaN where missing."""
-        soft, known = self.soft_target(target)
-        return torch.where(known.unsqueeze(1), soft, torch.nan)
+        return dense_shares(target, self.num_outputs)
 
     def forward(
         self, fused: Fused, tokens: Mapping[str, Tokens], target: Tensor | None = None, weights: Tensor | None = None
@@ -86,3 +82,17 @@ class ClassificationTask(nn.Module):
     @staticmethod
     def _loss(logits: Tensor, shares: Tensor, weights: Tensor) -> Tensor:
         return weighted_mean(-(shares * logits.float().log_softmax(dim=1)).sum(dim=1), weights)
+
+
+def class_shares(target: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """(B,) codes or (B, C) shares to (B, C) shares and (B,) bool of the known rows."""
+    if target.ndim == 2:
+        return target, target.sum(dim=1) > 0
+    known = target >= 0
+    return F.one_hot(target.clamp(min=0), num_classes).to(torch.float32) * known.unsqueeze(1), known
+
+
+def dense_shares(target: Tensor, num_classes: int) -> Tensor:
+    """(B,) codes to (B, C) shares, NaN where missing."""
+    soft, known = class_shares(target, num_classes)
+    return torch.where(known.unsqueeze(1), soft, torch.nan)

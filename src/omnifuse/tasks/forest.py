@@ -57,7 +57,7 @@ class ForestHead(nn.Module):
         self.register_buffer("feature", torch.zeros(nodes, dtype=torch.int32))
         self.register_buffer("threshold", torch.full((nodes,), math.inf))
         self.register_buffer("left", torch.arange(nodes, dtype=torch.int32))
-        start = {TaskKind.CLASSIFICATION: 1 / num_outputs, TaskKind.TAGGING: 0.5, TaskKind.REGRESSION: 0.0}[kind]
+        start = {TaskKind.TAGGING: 0.5, TaskKind.REGRESSION: 0.0}.get(kind, 1 / num_outputs)
         self.register_buffer("leaves", torch.full((nodes, num_outputs), start))
         self.register_buffer("bias", torch.full((num_outputs,), start))
         # Drawn when the head is built, so that growing repeats
@@ -90,7 +90,9 @@ class ForestHead(nn.Module):
         wanted = target[known].double().cpu().numpy()
         columns = _copies(self.widths)
         features = self._columns(own, len(target))[known].float().cpu().numpy()[:, columns]
-        # The squared error of shares is the Gini impurity, so one forest serves every task
+        # The squared error of shares is the Gini impurity, so one forest serves every task; of the shares up to each
+        # level it is the ranked probability score, which knows that levels lie beside one another
+        grown = wanted.cumsum(axis=1)[:, :-1] if self.kind is TaskKind.ORDINAL else wanted
         forest = RandomForestRegressor(
             NUM_TREES,
             max_features="sqrt",
@@ -99,7 +101,7 @@ class ForestHead(nn.Module):
             min_samples_leaf=3 if self.kind is TaskKind.REGRESSION else 1,
             random_state=int(self.seed),
         )
-        forest.fit(features, wanted if wanted.shape[1] > 1 else wanted[:, 0])
+        forest.fit(features, grown if grown.shape[1] > 1 else grown[:, 0])
         self.threshold.fill_(math.inf)
         self.left.copy_(torch.arange(len(self.left)))
         for number, tree in enumerate(forest.estimators_):
@@ -107,7 +109,7 @@ class ForestHead(nn.Module):
         self.bias.copy_(torch.from_numpy(wanted.mean(axis=0)))
         if self.kind is not TaskKind.REGRESSION:
             # No leaf is surer than one more row could make it
-            middle = 1 / target.shape[1] if self.kind is TaskKind.CLASSIFICATION else 0.5
+            middle = 1 / target.shape[1] if self.kind.chooses_class else 0.5
             for item in (self.leaves, self.bias):
                 item.mul_(len(wanted)).add_(1.0).div_(len(wanted) + 1 / middle)
 
@@ -128,7 +130,10 @@ class ForestHead(nn.Module):
         single = np.where(single > double, np.nextafter(single, np.float32(-np.inf)), single)
         self.threshold[start:end] = torch.from_numpy(single)
         self.feature[start:end] = torch.from_numpy(np.where(inner, columns[tree.feature[nodes]], 0).astype(np.int32))
-        self.leaves[start:end] = torch.from_numpy(tree.value[nodes, :, 0]).to(self.leaves)
+        values = tree.value[nodes, :, 0]
+        if self.kind is TaskKind.ORDINAL:
+            values = np.diff(values, axis=1, prepend=0.0, append=1.0)
+        self.leaves[start:end] = torch.from_numpy(values).to(self.leaves)
 
     def _leaf(self, features: Tensor) -> Tensor:
         """(B, sum S) to the number of each tree's leaf (B, trees)."""
@@ -154,7 +159,7 @@ class ForestHead(nn.Module):
             means = torch.where(any_there.unsqueeze(1), self.leaves[node].mean(dim=1), means)
         if self.kind is TaskKind.REGRESSION:
             return means
-        return means.log() if self.kind is TaskKind.CLASSIFICATION else means.logit()
+        return means.log() if self.kind.chooses_class else means.logit()
 
 
 def _copies(widths: Mapping[str, int]) -> np.ndarray:

@@ -18,7 +18,6 @@ from torch import Tensor
 from omnifuse.errors import ArtefactError, OmnifuseError
 from omnifuse.model import MultimodalModel
 from omnifuse.presets import TrainingSpec
-from omnifuse.tasks import ClassificationTask
 from omnifuse.tokens import Batch
 from omnifuse.training.batches import BatchSource
 from omnifuse.training.checkpoint import Checkpoint, CheckpointFolder, pack_state, unpack_state
@@ -250,8 +249,8 @@ class Trainer:
             if name not in batch.targets:
                 continue
             target = batch.targets[name]
-            if isinstance(task, ClassificationTask):
-                shares, known = task.soft_target(target)
+            if task.kind.chooses_class:  # type: ignore[union-attr]
+                shares, known = task.soft_target(target)  # type: ignore[operator]
                 mixed = mix_soft_targets(shares, partner, weight)
                 # A row without a label must not lend half of one
                 soft[name] = mixed * (known & known[partner]).unsqueeze(1)
