@@ -30,6 +30,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "auxiliary": (0.0, 100.0),
     "alignment": (0.0, 100.0),
     "label_smoothing": (0.0, 0.95),
+    "interval": (0.5, 0.99),
     "epochs": (1, 1_000_000),
     "batch_size": (0, 1_000_000),
     "learning_rate": (1e-9, 10.0),
@@ -87,6 +88,7 @@ class ModelSpec:
         label_smoothing: Share of the label spread over all classes.
         shallow: Models of fixed features beside the network's heads: names in `tasks.SHALLOW_HEADS` joined by "+", or
             "none".
+        interval: Share of the truths that the interval of a number shall hold.
     """
 
     dim: int = 64
@@ -106,6 +108,7 @@ class ModelSpec:
     alignment_loss: str = "contrastive"
     label_smoothing: float = 0.05
     shallow: str = "kernel+forest"
+    interval: float = 0.9
 
     def __post_init__(self) -> None:
         """Refuse unknown names and values out of range."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ class Scored:
         truths: Target to labels of these rows.
         scores: Target to complete scores of these rows.
         words: Which rows they are.
+        intervals: Target of regression to (R, 2) intervals of these rows.
     """
 
     table: Table
@@ -44,6 +45,7 @@ class Scored:
     truths: dict[str, np.ndarray]
     scores: dict[str, np.ndarray]
     words: str
+    intervals: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def _example(scored: Scored, schema: Schema, row: int, door: MediaDoor, media: bool) -> dict[str, Any]:
@@ -83,10 +85,13 @@ def _worst_rows(target: Target, truth: np.ndarray, scores: np.ndarray) -> np.nda
     return np.asarray(wrong[np.argsort(-scores[wrong].max(axis=1), kind="stable")][:MAX_EXAMPLES])
 
 
-def _answer_words(target: Target, truth: Any, scores: Any) -> tuple[str, str, str]:
+def _answer_words(target: Target, truth: Any, scores: Any, interval: np.ndarray | None) -> tuple[str, str, str]:
     """Answer, truth and confidence in words."""
     if target.kind is TaskKind.REGRESSION:
-        return f"{float(scores):.4g}", f"{float(truth):.4g}", f"off by {abs(float(scores) - float(truth)):.3g}"
+        sure = f"off by {abs(float(scores) - float(truth)):.3g}"
+        if interval is not None and np.isfinite(interval).all():
+            sure = f"between {interval[0]:.4g} and {interval[1]:.4g}, {sure}"
+        return f"{float(scores):.4g}", f"{float(truth):.4g}", sure
     if target.kind is TaskKind.TAGGING:
         given = [name for name, p in zip(target.classes, scores, strict=True) if p >= 0.5]
         true = [name for name, p in zip(target.classes, truth, strict=True) if p >= 0.5]
@@ -98,10 +103,12 @@ def _answer_words(target: Target, truth: Any, scores: Any) -> tuple[str, str, st
 def _examples(scored: Scored, schema: Schema, target: Target, *, media: bool) -> tuple[Example, ...]:
     door = MediaDoor(root=scored.table.root)
     truth, scores = scored.truths[target.name], scored.scores[target.name]
+    intervals = scored.intervals.get(target.name)
     found = []
     for place in _worst_rows(target, truth, scores):
         row = int(scored.rows[place])
-        answer, true, sure = _answer_words(target, truth[place], scores[place])
+        interval = intervals[place] if intervals is not None else None
+        answer, true, sure = _answer_words(target, truth[place], scores[place], interval)
         found.append(Example(str(row + 1), answer, true, sure, **_example(scored, schema, row, door, media)))
     return tuple(found)
 

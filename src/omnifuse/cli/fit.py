@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from omnifuse.cli.options import pairs, print_json, print_table, score_text
+from omnifuse.cli.options import interval_text, pairs, print_json, print_table, score_text
 from omnifuse.cli.progress import Progress
 
 
@@ -88,6 +88,8 @@ def print_result(result: dict[str, Any], out: Path) -> None:
     for name, target in result["targets"].items():
         rows = [(metric, score_text(score)) for metric, score in target["metrics"].items()]
         print_table(f"{name} ({target['task']})", ("metric", "score (95% interval)"), rows)
+        if words := interval_text(target):
+            typer.echo(words)
         others = {**target.get("baselines", {})}
         if others:
             metric = next(iter(target["metrics"]))

@@ -87,6 +87,17 @@ def _tiles(metrics: dict[str, Any], leading: tuple[str, ...]) -> list[dict[str, 
     ]
 
 
+def _coverage_tiles(interval: dict[str, Any]) -> list[dict[str, str]]:
+    """How often a number's interval holds the truth, and how wide it is."""
+    if interval.get("coverage") is None:
+        return []
+    promised = f"promised: {interval['level']:.0%}"
+    return [
+        {"name": "intervals that hold the truth", "value": f"{interval['coverage']:.1%}", "interval": promised},
+        {"name": "mean width of an interval", "value": f"{interval['mean_width']:.4g}", "interval": ""},
+    ]
+
+
 def _bar(name: str, score: dict[str, Any] | float | None, *, strong: bool) -> Bar | None:
     if score is None:
         return None
@@ -154,7 +165,7 @@ def _target(target: TargetData) -> dict[str, Any]:
     ece = result.get("calibration", {}).get("ece")
     return {
         "name": target.name,
-        "tiles": _tiles(result["metrics"], target.leading),
+        "tiles": _tiles(result["metrics"], target.leading) + _coverage_tiles(result.get("interval") or {}),
         "seeds": seeds,
         **_verdict(result.get("fusion") or {}),
         "bars": _chart(bars, metric),

@@ -22,6 +22,7 @@ class TaskOutput:
         present: Field to (B,) bool.
         loss: Scalar, None where no target was given.
         fused_loss: The fused head's part of `loss`, for logs.
+        spread: For regression, (B,) the error that the task expects of `fused`.
     """
 
     fused: Tensor
@@ -29,6 +30,7 @@ class TaskOutput:
     present: dict[str, Tensor]
     loss: Tensor | None = None
     fused_loss: Tensor | None = None
+    spread: Tensor | None = None
 
 
 class Heads(nn.Module):
