@@ -14,6 +14,7 @@ from omnifuse.data.tables import Table, open_table
 
 if TYPE_CHECKING:
     from omnifuse.api.measuring import Trained
+    from omnifuse.api.members import Task
     from omnifuse.api.model import Model
     from omnifuse.api.partition import Partition
     from omnifuse.api.prepare import Prepared
@@ -124,6 +125,7 @@ class _Fit:
         self.table, self.valid, self.options, self.listen = table, valid, options, listen
         self.started = time.monotonic()
         self.asked: Asked | None = None
+        self.choice: str | None = None
 
     def run(self) -> Model:
         """Prepare, train, score, compare, save, report."""
@@ -213,6 +215,24 @@ class _Fit:
             seed=self.options.seed,
         )
 
+    def _choose_table(
+        self, prepared: Prepared, partition: Partition, task: Task, seconds: float | None
+    ) -> tuple[Task, float | None]:
+        """The task with the table's encoder chosen, once for all seeds, and the seconds that are left."""
+        from omnifuse.api.choosing import CHOICE_SHARE, choose_table, undecided
+
+        if undecided(task.spec, prepared) is None:
+            return task, seconds
+        if self.choice is None:
+            limit = None if seconds is None else seconds * CHOICE_SHARE
+            self.choice, why = choose_table(
+                prepared, partition, task, options=self.options, seconds=limit, listen=self.listen
+            )
+            self.listen("note", {"text": why})
+            prepared.notes.append(why)
+            seconds = None if seconds is None else seconds - (limit or 0.0)
+        return replace(task, spec=replace(task.spec, table=self.choice)), seconds
+
     def _train(
         self, prepared: Prepared, partition: Partition, preset: Preset, seed: int, seconds: float | None
     ) -> Trained:
@@ -221,6 +241,7 @@ class _Fit:
         from omnifuse.api.members import Budget, Task, train_members
 
         task = Task(f"seed{seed}", preset.model, preset.training, prepared.schema, self.options.out, seed)
+        task, seconds = self._choose_table(prepared, partition, task, seconds)
         self.listen("stage", {"text": f"training {len(partition.members)} networks: {partition.words}"})
         budget = Budget(seconds, (1.0,) * len(partition.members))
         network = train_members(prepared, partition, task, options=self.options, budget=budget, listen=self.listen)

@@ -149,6 +149,25 @@ def target_page(
     )
 
 
+def _balancing(
+    trainings: Sequence[TrainingResult],
+) -> tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...]:
+    """(target, steps, weights), the mean over members as far as all of them went; nothing where nothing was weighed."""
+    shortest = min((item.weights for item in trainings), key=len, default=[])
+    steps = tuple(float(step) for step, _ in shortest)
+    names = list(shortest[0][1]) if shortest else []
+    return tuple(
+        (
+            name,
+            steps,
+            tuple(
+                float(np.mean([item.weights[place][1][name] for item in trainings])) for place in range(len(shortest))
+            ),
+        )
+        for name in names
+    )
+
+
 def write_fit_report(
     path: Path,
     *,
@@ -182,6 +201,8 @@ def write_fit_report(
         rows_words=f"Scores are of {scored.words}.",
         targets=pages,
         curves=curves,
+        balancing=_balancing(trainings),
+        balancing_words="Weight of each target's loss while it was learnt, mean over members.",
         fields=tuple(item.to_json() for item in schema.fields),
         dropped=schema.dropped,
         findings=tuple(item.to_json() for item in findings),

@@ -6,6 +6,7 @@ from omnifuse.encoders.image import ConvImageEncoder, TransformerImageEncoder
 from omnifuse.encoders.projector import Projectors, SharedTrunk
 from omnifuse.encoders.registry import DEFAULT_ENCODERS, ENCODERS, EncoderOptions, encoder_entry
 from omnifuse.encoders.table import TableEncoder
+from omnifuse.encoders.table_mlp import TableMLPEncoder
 from omnifuse.encoders.text import TextEncoder
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Projectors",
     "SharedTrunk",
     "TableEncoder",
+    "TableMLPEncoder",
     "TextEncoder",
     "TransformerAudioEncoder",
     "TransformerImageEncoder",

@@ -65,6 +65,8 @@ class ReportData:
     targets: tuple[TargetData, ...]
     curves: tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...] = ()
     curves_words: str = "Training loss, running mean, one line a member."
+    balancing: tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...] = ()
+    balancing_words: str = ""
     fields: tuple[dict[str, Any], ...] = ()
     dropped: dict[str, str] = field(default_factory=dict)
     findings: tuple[dict[str, Any], ...] = ()
@@ -210,6 +212,7 @@ def write_report(data: ReportData, path: Path) -> Path:
     page = template.render(
         data=data,
         targets=[_target(target) for target in data.targets],
+        balancing=charts.lines(data.balancing, title="loss balancing", x_name="step", y_name="weight"),
         curves=charts.lines(curves, title="learning curves", x_name="step", y_name="loss") if curves else "",
     )
     path.parent.mkdir(parents=True, exist_ok=True)

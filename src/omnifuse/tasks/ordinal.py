@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from omnifuse.schema import Target, TaskKind
 from omnifuse.tasks.classification import class_shares, dense_shares
-from omnifuse.tasks.heads import Heads, TaskOutput, weighted_mean, with_auxiliary
+from omnifuse.tasks.heads import Heads, TaskOutput, each_member, joined, weighted_mean, with_auxiliary
 from omnifuse.tokens import Fused, Tokens
 
 # No level is ever closed wholly: its log-probability and the gradient stay finite
@@ -35,6 +35,7 @@ class OrdinalTask(nn.Module):
         pooling: Of the field heads.
         auxiliary: Weight of the field heads' mean loss.
         label_smoothing: Share of the label that goes to the neighbouring levels.
+        members: Field to the number of its encoder\'s members, see `Heads`.
 
     References: McCullagh 1980, Regression Models for Ordinal Data, section 2; Cheng et al. 2008, A neural network
     approach to ordinal regression. Smoothing: Diaz and Marathe 2019, Soft Labels for Ordinal Regression (neighbours
@@ -55,11 +56,12 @@ class OrdinalTask(nn.Module):
         pooling: str = "attention",
         auxiliary: float = 0.5,
         label_smoothing: float = 0.0,
+        members: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         self.name, self.num_outputs = target.name, len(target.classes)
         self.auxiliary, self.label_smoothing = auxiliary, label_smoothing
-        self.heads = Heads(dim, 1, fields, dropout=dropout, pooling=pooling)
+        self.heads = Heads(dim, 1, fields, dropout=dropout, pooling=pooling, members=members)
         count, num_heads = self.num_outputs, 1 + len(self.heads.fields)
         # Levels start equally likely
         cuts = torch.tensor([math.log(k / (count - k)) for k in range(1, count)])
@@ -96,16 +98,17 @@ class OrdinalTask(nn.Module):
         answers = {
             name: log_probabilities(scores[name], self.thresholds(1 + self.heads.fields.index(name))) for name in scores
         }
+        found = {name: joined(self.kind, item) for name, item in answers.items()}
         if target is None:
-            return TaskOutput(levels, answers, present)
+            return TaskOutput(levels, found, present)
         soft, known = self.soft_target(target)
         row_weights = known.to(torch.float32) * (soft @ self.class_weights)
         if weights is not None:
             row_weights = row_weights * weights
         smooth = soft * (1 - self.label_smoothing) + (soft @ self.neighbours) * self.label_smoothing
         fused_loss = self._loss(levels, smooth, row_weights)
-        parts = [self._loss(answers[name], smooth, row_weights * present[name]) for name in answers]
-        return TaskOutput(levels, answers, present, with_auxiliary(fused_loss, parts, self.auxiliary), fused_loss)
+        parts = [each_member(self._loss, answers[name], smooth, row_weights * present[name]) for name in answers]
+        return TaskOutput(levels, found, present, with_auxiliary(fused_loss, parts, self.auxiliary), fused_loss)
 
     @staticmethod
     def _loss(levels: Tensor, shares: Tensor, weights: Tensor) -> Tensor:

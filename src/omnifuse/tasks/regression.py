@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from omnifuse.layers import MLP
 from omnifuse.schema import Target, TaskKind
-from omnifuse.tasks.heads import Heads, TaskOutput, weighted_mean, with_auxiliary
+from omnifuse.tasks.heads import Heads, TaskOutput, each_member, joined, weighted_mean, with_auxiliary
 from omnifuse.tokens import Fused, Tokens
-
 
 # Of the spread in the loss: it shares the limit on the gradient with the value, which matters more
 SPREAD_WEIGHT = 0.2
@@ -32,6 +31,7 @@ class RegressionTask(nn.Module):
         pooling: Of the field heads.
         auxiliary: Weight of the field heads' mean loss.
         label_smoothing: Not used; the same arguments as every task.
+        members: Field to the number of its encoder\'s members, see `Heads`.
     """
 
     kind = TaskKind.REGRESSION
@@ -47,11 +47,14 @@ class RegressionTask(nn.Module):
         pooling: str = "attention",
         auxiliary: float = 0.5,
         label_smoothing: float = 0.0,
+        members: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         self.name, self.auxiliary = target.name, auxiliary
-        self.heads = Heads(dim, 1, fields, dropout=dropout, pooling=pooling)
-        self.doubt = nn.Sequential(nn.LayerNorm(dim), MLP(dim, dim, 1))
+        self.heads = Heads(dim, 1, fields, dropout=dropout, pooling=pooling, members=members)
+        # Drawn aside, so that whatever is built after it starts as it would without it
+        with torch.random.fork_rng(devices=[]):
+            self.doubt = nn.Sequential(nn.LayerNorm(dim), MLP(dim, dim, 1))
 
     @staticmethod
     def dense_target(target: Tensor) -> Tensor:
@@ -68,8 +71,9 @@ class RegressionTask(nn.Module):
         """
         values, answers, present = self.heads(fused, tokens)
         spread = F.softplus(self.doubt(fused.pooled.detach()).float().squeeze(1))
+        found = {name: joined(self.kind, item) for name, item in answers.items()}
         if target is None:
-            return TaskOutput(values, answers, present, spread=spread)
+            return TaskOutput(values, found, present, spread=spread)
         if target.shape != values.shape[:1]:
             raise ValueError(
                 f"the target of '{self.name}' is {tuple(target.shape)}, expected {tuple(values.shape[:1])}"
@@ -80,9 +84,9 @@ class RegressionTask(nn.Module):
         fused_loss = self._loss(values, truth, row_weights) + SPREAD_WEIGHT * self._spread_loss(
             spread, values, truth, row_weights
         )
-        parts = [self._loss(answers[name], truth, row_weights * present[name]) for name in answers]
+        parts = [each_member(self._loss, answers[name], truth, row_weights * present[name]) for name in answers]
         loss = with_auxiliary(fused_loss, parts, self.auxiliary)
-        return TaskOutput(values, answers, present, loss, fused_loss, spread)
+        return TaskOutput(values, found, present, loss, fused_loss, spread)
 
     @staticmethod
     def _loss(values: Tensor, truth: Tensor, weights: Tensor) -> Tensor:
