@@ -31,6 +31,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "auxiliary": (0.0, 100.0),
     "alignment": (0.0, 100.0),
     "label_smoothing": (0.0, 0.95),
+    "interval": (0.5, 0.99),
     "epochs": (1, 1_000_000),
     "batch_size": (0, 1_000_000),
     "learning_rate": (1e-9, 10.0),
@@ -59,6 +60,10 @@ def _check_ranges(spec: Any) -> None:
             raise InputError(f"the setting {item.name} is {value}", fix=f"Give a number from {low} to {high}")
 
 
+# Setting `table` to the encoder of the table
+TABLE_ENCODERS = {"transformer": "table-piecewise", "mlp": "table-mlp"}
+AUTO = "auto"
+BALANCINGS = ("none", "uncertainty", "gradnorm")
 PRECISIONS = ("auto", "fp32", "bf16")
 
 
@@ -95,6 +100,9 @@ class ModelSpec:
         label_smoothing: Share of the label spread over all classes.
         shallow: Models of fixed features beside the network's heads: names in `tasks.SHALLOW_HEADS` joined by "+", or
             "none".
+        interval: Share of the truths that the interval of a number shall hold.
+        table: Encoder of the table where `encoders` names none: "transformer" (table-piecewise), "mlp" (table-mlp), or
+            "auto": `fit` takes the one that answers unlearnt rows better from the table alone.
     """
 
     dim: int = 64
@@ -114,6 +122,8 @@ class ModelSpec:
     alignment_loss: str = "contrastive"
     label_smoothing: float = 0.05
     shallow: str = "kernel+forest"
+    interval: float = 0.9
+    table: str = "transformer"
 
     def __post_init__(self) -> None:
         """Refuse unknown names and values out of range."""
@@ -125,6 +135,7 @@ class ModelSpec:
             )
         _check_name("fusion", self.fusion, (*FUSIONS, ENSEMBLE_FUSION))
         _check_name("pooling", self.pooling, POOLINGS)
+        _check_name("choice of table", self.table, (*TABLE_ENCODERS, AUTO))
         _check_name("alignment loss", self.alignment_loss, ALIGNMENTS)
         for name in shallow_names(self.shallow):
             _check_name("shallow head", name, (*SHALLOW_HEADS, NO_SHALLOW_HEAD))
@@ -132,6 +143,12 @@ class ModelSpec:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {**asdict(self), "encoders": dict(self.encoders)}
+
+    def encoder_of(self, name: str, modality: Modality) -> str:
+        """The encoder of an input: the one that is named for it, else that of its modality."""
+        if modality is Modality.TABLE and name not in self.encoders:
+            return TABLE_ENCODERS.get(self.table, DEFAULT_ENCODERS[modality])
+        return self.encoders.get(name, DEFAULT_ENCODERS[modality])
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ModelSpec:
@@ -163,6 +180,8 @@ class TrainingSpec:
         augment: Strength of the augmentation; 0 leaves it out.
         reverberation: Share of sounds that are put into a room.
         balance: Power of the inverse class frequency in the loss: 0 none, 1 balanced.
+        balancing: Of several targets' losses: "none" adds them up, "uncertainty" and "gradnorm" learn weights; see
+            `training.balancing`.
         precision: "fp32", "bf16" (autocast), or "auto": the quicker one where the hardware has bf16.
     """
 
@@ -178,11 +197,13 @@ class TrainingSpec:
     augment: float = 1.0
     reverberation: float = 0.0
     balance: float = 0.5
+    balancing: str = "none"
     precision: str = "auto"
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         _check_ranges(self)
+        _check_name("balancing", self.balancing, BALANCINGS)
         _check_name("precision", self.precision, PRECISIONS)
 
     def to_json(self) -> dict[str, Any]:
@@ -334,11 +355,12 @@ def build_from_spec(
     encoders: dict[str, nn.Module] = {}
     modalities: dict[str, Modality] = {}
     for item in schema.inputs:
-        entry = encoder_entry(spec.encoders.get(item.name, DEFAULT_ENCODERS[item.modality]), item.modality)
+        entry = encoder_entry(spec.encoder_of(item.name, item.modality), item.modality)
         encoders[item.name] = entry.build(preprocessors[item.name], options)
         modalities[item.name] = item.modality
     names = tuple(encoders)
     widths = {name: int(getattr(encoder, "dim", spec.dim)) for name, encoder in encoders.items()}
+    members = {name: int(item.num_members) for name, item in encoders.items() if hasattr(item, "num_members")}
     trunk = None
     if spec.shared_trunk:
         trunk = SharedTrunk(spec.dim, depth=spec.shared_trunk, num_heads=spec.num_heads, dropout=spec.dropout)
@@ -351,6 +373,7 @@ def build_from_spec(
             pooling=spec.pooling,
             auxiliary=spec.auxiliary,
             label_smoothing=spec.label_smoothing,
+            members=members,
         )
         for target in schema.targets
     }

@@ -41,8 +41,8 @@ class Batch:
 
     Attributes:
         fields: Input name to FieldBatch, any subset of the model's inputs.
-        targets: Target name to tensor. Classification: int64 (B,), -1 = missing. Tagging: float (B, C), NaN = missing
-            row. Regression: float (B,), NaN = missing, in standardised units.
+        targets: Target name to tensor. Classification and ordinal: int64 (B,), -1 = missing. Tagging: float (B, C),
+            NaN = missing row. Regression: float (B,), NaN = missing, in standardised units.
         weights: (B,) float row weights.
         rows: (B,) int64 row numbers of the table.
         mixed: For mixup, target name to soft target (B, C); empty otherwise.

@@ -259,6 +259,31 @@ def test_predict_without_id_column_counts_rows(cli, table, tmp_path):
     assert {tag for row in rows for tag in row["tags"].split("|")} <= {"", "big", "old"}
 
 
+def test_a_number_is_answered_with_an_interval(cli, table, tmp_path):
+    drop = [word for name in ("key", "tags", "kind", "note", "when") for word in ("--drop", name)]
+    code, text, _ = cli("fit", table, "--label", "price", *drop, *QUICK, "--out", tmp_path / "run")
+    assert code == 0
+    assert "90% intervals hold" in text
+    out = tmp_path / "answers.csv"
+    assert cli("predict", tmp_path / "run", table, "-o", out)[0] == 0
+    rows = read_csv(out)
+    assert list(rows[0]) == [
+        "row", "price", "price_confidence", "price_abstained", "price_low", "price_high", "modalities_used",
+        "warnings", "error",
+    ]  # fmt: skip
+    told = [row for row in rows if row["price_low"]]
+    assert told
+    assert all(float(row["price_low"]) < float(row["price"]) < float(row["price_high"]) for row in told)
+    data = json.loads(cli("evaluate", tmp_path / "run", table, "--json")[1])
+    found = data["targets"]["price"]["interval"]
+    assert set(found) == {"level", "coverage", "mean_width", "subsets"}
+    assert found["level"] == 0.9
+    assert 0 < found["coverage"] <= 1
+    assert found["subsets"]["table"]["mean_width"] == found["mean_width"]
+    assert "90% intervals hold" in cli("evaluate", tmp_path / "run", table)[1]
+    assert "intervals that hold the truth" in (tmp_path / "run" / "report" / "report.html").read_text()
+
+
 def test_embed(cli, fitted, rooms, tmp_path):
     out = tmp_path / "vectors.parquet"
     code, text, _ = cli("embed", fitted.run, rooms.test, "-o", out, "--json")

@@ -93,7 +93,7 @@ def subset_scores(
     schema = network.schema
     for target in schema.targets:
         encoded = prepared.targets[target.name]
-        bare = bare_readout(target, schema, encoded, partition.members[0].train)
+        bare = bare_readout(target, schema, encoded, partition.members[0].train, level=network.spec.interval)
         calibrate = answers_of_members(prepared, partition, network, partition.calibrate, [subset])
         stretches = partition.stretches(partition.calibrate)
         readouts[target.name] = fit_readout(bare, calibrate, encoded[partition.calibrate], stretches=stretches)

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from omnifuse.api.options import ALL_FUSIONS, DEFAULT_MINUTES, FitOptions, Listener, as_tuple, need_training, silent
 from omnifuse.data.tables import Table, open_table
-from omnifuse.schema import TaskKind
 
 if TYPE_CHECKING:
     from omnifuse.api.fusions import FusionTable
     from omnifuse.api.measuring import Trained
-    from omnifuse.api.members import Network
+    from omnifuse.api.members import Network, Task
     from omnifuse.api.model import Model
     from omnifuse.api.partition import Partition
     from omnifuse.api.prepare import Prepared
@@ -64,7 +63,7 @@ def fit(
             equally and are compared; the first (or "joint") builds the model unless another one is surely better.
         fields: Column to modality, overriding what is inferred.
         encoders: Input to encoder name.
-        tasks: Label to task kind.
+        tasks: Label to task kind; `ordinal` orders numbers and known texts, `ordinal:low<medium<high` any texts.
         settings: Single settings of the preset, `{"dropout": "0.2"}`.
         drop: Columns to leave out.
         group: Column whose groups are never divided between learning and scoring.
@@ -152,6 +151,7 @@ class _Fit:
         self.asked: Asked | None = None
         self.fusions = fusion_names(options.fusion)
         self.fusion_table: FusionTable | None = None
+        self.choice: str | None = None
 
     def run(self) -> Model:
         """Prepare, train, score, compare, save, report."""
@@ -235,7 +235,7 @@ class _Fit:
 
         target = prepared.schema.targets[0]
         encoded = prepared.targets[target.name]
-        labels = encoded if target.kind is TaskKind.CLASSIFICATION else None
+        labels = encoded if target.kind.chooses_class else None
         return partition(
             prepared.rows,
             labels=labels,
@@ -251,12 +251,34 @@ class _Fit:
     ) -> tuple[Preset, dict[int, Network]]:
         """Train every fusion asked for; the preset with the one that is taken, and its networks by seed."""
         from omnifuse.api.fusions import compare_fusions
+        from omnifuse.api.members import Task
 
+        task = Task("table", preset.model, preset.training, prepared.schema, self.options.out, self.options.seed)
+        task, seconds = self._choose_table(prepared, partition, task, seconds)
+        preset = replace(preset, model=task.spec)
         self.fusion_table, networks = compare_fusions(
             prepared, partition, preset, self.fusions, options=self.options, seconds=seconds, listen=self.listen
         )
         self.listen("note", {"text": self.fusion_table.words})
         return replace(preset, model=replace(preset.model, fusion=self.fusion_table.chosen)), networks
+
+    def _choose_table(
+        self, prepared: Prepared, partition: Partition, task: Task, seconds: float | None
+    ) -> tuple[Task, float | None]:
+        """The task with the table's encoder chosen, once for all seeds, and the seconds that are left."""
+        from omnifuse.api.choosing import CHOICE_SHARE, choose_table, undecided
+
+        if undecided(task.spec, prepared) is None:
+            return task, seconds
+        if self.choice is None:
+            limit = None if seconds is None else seconds * CHOICE_SHARE
+            self.choice, why = choose_table(
+                prepared, partition, task, options=self.options, seconds=limit, listen=self.listen
+            )
+            self.listen("note", {"text": why})
+            prepared.notes.append(why)
+            seconds = None if seconds is None else seconds - (limit or 0.0)
+        return replace(task, spec=replace(task.spec, table=self.choice)), seconds
 
     def _train(
         self,
@@ -274,6 +296,7 @@ class _Fit:
 
         task = Task(f"seed{seed}", preset.model, preset.training, prepared.schema, self.options.out, seed)
         if network is None:
+            task, seconds = self._choose_table(prepared, partition, task, seconds)
             self.listen("stage", {"text": f"training {len(partition.members)} networks: {partition.words}"})
             budget = Budget(seconds, (1.0,) * len(partition.members))
             network = train_members(prepared, partition, task, options=self.options, budget=budget, listen=self.listen)

@@ -19,7 +19,6 @@ from omnifuse.model import MultimodalModel
 from omnifuse.presets import ModelSpec, TrainingSpec, build_from_spec
 from omnifuse.readout.raw import RawOutputs, concatenate
 from omnifuse.schema import Schema, TaskKind
-from omnifuse.tasks import ClassificationTask
 from omnifuse.training.batches import BatchSource, make_batch
 from omnifuse.training.checkpoint import CheckpointFolder
 from omnifuse.training.lanes import available_lanes, draws_globally, group_sizes, side_by_side
@@ -211,7 +210,7 @@ def _balance(model: MultimodalModel, prepared: Prepared, rows: np.ndarray, power
     import torch
 
     for name, task in zip(model.targets, model.tasks, strict=True):
-        if not isinstance(task, ClassificationTask) or power <= 0:
+        if not task.kind.chooses_class or power <= 0:  # type: ignore[union-attr]
             continue
         codes = prepared.targets[name][rows]
         counts = np.maximum(np.bincount(codes[codes >= 0], minlength=task.num_outputs), 1)

@@ -187,7 +187,7 @@ class Model:
 
         table = source if isinstance(source, Table) else open_table(source, media_root=media_root)
         result = evaluate_model(self, table, confined=media_root is not None, seed=seed)
-        del result["scores"]
+        del result["scores"], result["intervals"]
         return result
 
     def save(self, folder: str | Path) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class Scored:
         truths: Target to labels of these rows.
         scores: Target to complete scores of these rows.
         words: Which rows they are.
+        intervals: Target of regression to (R, 2) intervals of these rows.
     """
 
     table: Table
@@ -47,6 +48,7 @@ class Scored:
     truths: dict[str, np.ndarray]
     scores: dict[str, np.ndarray]
     words: str
+    intervals: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def _example(scored: Scored, schema: Schema, row: int, door: MediaDoor, media: bool) -> dict[str, Any]:
@@ -79,14 +81,21 @@ def _worst_rows(target: Target, truth: np.ndarray, scores: np.ndarray) -> np.nda
         wrong = np.abs(truth[known] - scores[known]).max(axis=1)
         return known[np.argsort(-wrong, kind="stable")][:MAX_EXAMPLES]
     answers = scores[known].argmax(axis=1)
+    if target.kind is TaskKind.ORDINAL:
+        distance = np.abs(answers - truth[known])
+        order = np.lexsort((-scores[known].max(axis=1), -distance))
+        return known[order[distance[order] > 0]][:MAX_EXAMPLES]
     wrong = known[answers != truth[known]]
     return np.asarray(wrong[np.argsort(-scores[wrong].max(axis=1), kind="stable")][:MAX_EXAMPLES])
 
 
-def _answer_words(target: Target, truth: Any, scores: Any) -> tuple[str, str, str]:
+def _answer_words(target: Target, truth: Any, scores: Any, interval: np.ndarray | None) -> tuple[str, str, str]:
     """Answer, truth and confidence in words."""
     if target.kind is TaskKind.REGRESSION:
-        return f"{float(scores):.4g}", f"{float(truth):.4g}", f"off by {abs(float(scores) - float(truth)):.3g}"
+        sure = f"off by {abs(float(scores) - float(truth)):.3g}"
+        if interval is not None and np.isfinite(interval).all():
+            sure = f"between {interval[0]:.4g} and {interval[1]:.4g}, {sure}"
+        return f"{float(scores):.4g}", f"{float(truth):.4g}", sure
     if target.kind is TaskKind.TAGGING:
         given = [name for name, p in zip(target.classes, scores, strict=True) if p >= 0.5]
         true = [name for name, p in zip(target.classes, truth, strict=True) if p >= 0.5]
@@ -98,16 +107,18 @@ def _answer_words(target: Target, truth: Any, scores: Any) -> tuple[str, str, st
 def _examples(scored: Scored, schema: Schema, target: Target, *, media: bool) -> tuple[Example, ...]:
     door = MediaDoor(root=scored.table.root)
     truth, scores = scored.truths[target.name], scored.scores[target.name]
+    intervals = scored.intervals.get(target.name)
     found = []
     for place in _worst_rows(target, truth, scores):
         row = int(scored.rows[place])
-        answer, true, sure = _answer_words(target, truth[place], scores[place])
+        interval = intervals[place] if intervals is not None else None
+        answer, true, sure = _answer_words(target, truth[place], scores[place], interval)
         found.append(Example(str(row + 1), answer, true, sure, **_example(scored, schema, row, door, media)))
     return tuple(found)
 
 
 def _confusion(target: Target, truth: np.ndarray, scores: np.ndarray) -> np.ndarray | None:
-    if target.kind is not TaskKind.CLASSIFICATION or len(target.classes) > MAX_CONFUSION:
+    if not target.kind.chooses_class or len(target.classes) > MAX_CONFUSION:
         return None
     known = known_rows(target.kind, truth)
     matrix = np.zeros((len(target.classes), len(target.classes)), np.int64)
@@ -117,7 +128,7 @@ def _confusion(target: Target, truth: np.ndarray, scores: np.ndarray) -> np.ndar
 
 def _class_counts(target: Target, truth: np.ndarray) -> np.ndarray | None:
     """(C,) rows of each class; None where there are no classes to choose from."""
-    if target.kind is not TaskKind.CLASSIFICATION:
+    if not target.kind.chooses_class:
         return None
     return np.bincount(truth[known_rows(target.kind, truth)], minlength=len(target.classes))
 
@@ -139,6 +150,25 @@ def target_page(
         _examples(scored, schema, target, media=media),
         seeds,
         leading_metrics(result, _class_counts(target, truth)),
+    )
+
+
+def _balancing(
+    trainings: Sequence[TrainingResult],
+) -> tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...]:
+    """(target, steps, weights), the mean over members as far as all of them went; nothing where nothing was weighed."""
+    shortest = min((item.weights for item in trainings), key=len, default=[])
+    steps = tuple(float(step) for step, _ in shortest)
+    names = list(shortest[0][1]) if shortest else []
+    return tuple(
+        (
+            name,
+            steps,
+            tuple(
+                float(np.mean([item.weights[place][1][name] for item in trainings])) for place in range(len(shortest))
+            ),
+        )
+        for name in names
     )
 
 
@@ -176,6 +206,8 @@ def write_fit_report(
         rows_words=f"Scores are of {scored.words}.",
         targets=pages,
         curves=curves,
+        balancing=_balancing(trainings),
+        balancing_words="Weight of each target's loss while it was learnt, mean over members.",
         fields=tuple(item.to_json() for item in schema.fields),
         dropped=schema.dropped,
         findings=tuple(item.to_json() for item in findings),

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from omnifuse.cli.options import pairs, print_json, print_table, score_text
+from omnifuse.cli.options import interval_text, pairs, print_json, print_table, score_text
 from omnifuse.cli.progress import Progress
 from omnifuse.report.fusions import fusion_cells
 
@@ -23,7 +23,9 @@ def fit(
     ),
     field: list[str] | None = typer.Option(None, "--field", help="NAME=MODALITY, overriding what is inferred."),
     encoder: list[str] | None = typer.Option(None, "--encoder", help="FIELD=ENCODER; see `omnifuse list`."),
-    task: list[str] | None = typer.Option(None, "--task", help="COLUMN=KIND, e.g. price=regression."),
+    task: list[str] | None = typer.Option(
+        None, "--task", help='COLUMN=KIND, e.g. price=regression, pain=ordinal, "pain=ordinal:none<mild<severe".'
+    ),
     setting: list[str] | None = typer.Option(None, "--set", help="NAME=VALUE: one setting of the preset."),
     drop: list[str] | None = typer.Option(None, "--drop", help="Column to leave out; repeat for several."),
     group: str | None = typer.Option(
@@ -91,6 +93,8 @@ def print_result(result: dict[str, Any], out: Path) -> None:
     for name, target in result["targets"].items():
         rows = [(metric, score_text(score)) for metric, score in target["metrics"].items()]
         print_table(f"{name} ({target['task']})", ("metric", "score (95% interval)"), rows)
+        if words := interval_text(target):
+            typer.echo(words)
         others = {**target.get("baselines", {})}
         if others:
             metric = next(iter(target["metrics"]))

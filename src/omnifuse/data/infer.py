@@ -14,6 +14,7 @@ from omnifuse.data.categories import category_text
 from omnifuse.data.kinds import Kind, judge
 from omnifuse.data.media_parts import media_parts
 from omnifuse.data.numbers import parse_numbers
+from omnifuse.data.orders import known_order, order_levels
 from omnifuse.data.place import place_columns
 from omnifuse.data.tables import Table
 from omnifuse.data.targets import class_text, tag_texts
@@ -31,7 +32,7 @@ FIELD_MODALITIES = (
     Modality.PLACE,
     Modality.TAGS,
 )
-TRAINABLE = (TaskKind.CLASSIFICATION, TaskKind.TAGGING, TaskKind.REGRESSION)
+TRAINABLE = (TaskKind.CLASSIFICATION, TaskKind.TAGGING, TaskKind.REGRESSION, TaskKind.ORDINAL)
 MAX_INTEGER_CLASSES = 20
 MAX_CLASSES = 10_000
 
@@ -94,6 +95,16 @@ def _wanted_task(column: str, wanted: str, learnt: Collection[TaskKind]) -> Task
     return TaskKind(wanted)
 
 
+def _split_task(column: str, wanted: str) -> tuple[str, str | None]:
+    """`ordinal:low<high` as task and order; other tasks have no order."""
+    name, mark, order = wanted.partition(":")
+    if mark and name != TaskKind.ORDINAL.value:
+        raise InputError(
+            f"--task {column}={wanted}: only ordinal takes an order", fix=f'Say --task "{column}=ordinal:low<high"'
+        )
+    return name, order if mark else None
+
+
 def _task_of(
     column: str, cells: list[Any], fields: Sequence[Field], learnt: Collection[TaskKind]
 ) -> tuple[TaskKind, str]:
@@ -113,7 +124,15 @@ def _task_of(
     num_texts = len({text.strip() for text in counts})
     if num_texts > MAX_INTEGER_CLASSES and num_texts > 0.5 * len(cells):
         return _writing_task(column, f"{num_texts} different texts in {len(cells)} cells", fields, learnt)
-    return TaskKind.CLASSIFICATION, f"texts with {num_texts} values"
+    return TaskKind.CLASSIFICATION, f"texts with {num_texts} values{_order_words(column, sorted(counts))}"
+
+
+def _order_words(column: str, names: Sequence[str]) -> str:
+    """A hint where the texts form a known order; whether it matters is the user's to say."""
+    names = sorted({name.strip() for name in names})
+    # Letters are as often names as grades
+    order = known_order(names) if len(names) > 2 and len(max(names, key=len)) > 2 else None
+    return f"; in the order {' < '.join(order)} with --task {column}=ordinal" if order is not None else ""
 
 
 def _writing_task(
@@ -136,7 +155,7 @@ def _writing_task(
     return kind, what
 
 
-def _classes(table: Table, column: str, kind: TaskKind, cells: list[Any]) -> tuple[str, ...]:
+def _classes(table: Table, column: str, kind: TaskKind, cells: list[Any], order: str | None = None) -> tuple[str, ...]:
     if kind is TaskKind.REGRESSION:
         values = parse_numbers(cells)
         known = values[~np.isnan(values)]
@@ -165,7 +184,7 @@ def _classes(table: Table, column: str, kind: TaskKind, cells: list[Any]) -> tup
         )
     if len(names) > MAX_CLASSES:
         raise InputError(f"label '{column}' has {len(names)} classes", fix=f"At most {MAX_CLASSES} are learnt")
-    return tuple(names)
+    return order_levels(column, names, order) if kind is TaskKind.ORDINAL else tuple(names)
 
 
 def infer_target(
@@ -181,7 +200,7 @@ def infer_target(
     Args:
         table: The table.
         column: The label.
-        wanted: The task kind that the user says, or None.
+        wanted: The task kind that the user says, or None; `ordinal:low<medium<high` says the order of levels too.
         fields: What it is to be predicted from; decides between transcription and captioning.
         learnt: Task kinds that may be answered.
 
@@ -193,11 +212,13 @@ def infer_target(
     known = [cell for cell in cells if cell is not None]
     if not known:
         raise InputError(f"every cell of the label '{column}' is missing", fix="Give rows with a label")
+    order = None
     if wanted is None:
         kind, reason = _task_of(column, known, fields, learnt)
     else:
-        kind, reason = _wanted_task(column, wanted, learnt), "said by --task"
-    return Target(column, kind, _classes(table, column, kind, cells), reason, _missing_share(cells))
+        name, order = _split_task(column, wanted)
+        kind, reason = _wanted_task(column, name, learnt), "said by --task"
+    return Target(column, kind, _classes(table, column, kind, cells, order), reason, _missing_share(cells))
 
 
 def _drop_absent(kinds: dict[str, tuple[Kind, float]]) -> None:
@@ -254,7 +275,7 @@ def infer_schema(
         table: The table.
         labels: Columns to predict (may be empty for `inspect`).
         fields: Column to modality, overriding what is inferred.
-        tasks: Label column to task kind, overriding what is inferred.
+        tasks: Label column to task kind, overriding what is inferred; see `infer_target`.
         drop: Columns to leave out.
         group: Column of groups, not a field unless `fields` names it.
         time: Column of times, not a field unless `fields` names it.

@@ -7,6 +7,7 @@ from omnifuse.encoders.place import PlaceEncoder
 from omnifuse.encoders.projector import Projectors, SharedTrunk
 from omnifuse.encoders.registry import DEFAULT_ENCODERS, ENCODERS, EncoderOptions, encoder_entry
 from omnifuse.encoders.table import TableEncoder
+from omnifuse.encoders.table_mlp import TableMLPEncoder
 from omnifuse.encoders.tags import TagsEncoder
 from omnifuse.encoders.text import TextEncoder
 
@@ -21,6 +22,7 @@ __all__ = [
     "Projectors",
     "SharedTrunk",
     "TableEncoder",
+    "TableMLPEncoder",
     "TagsEncoder",
     "TextEncoder",
     "TransformerAudioEncoder",

@@ -20,6 +20,7 @@ from omnifuse.encoders.date import DateEncoder
 from omnifuse.encoders.image import ConvImageEncoder, TransformerImageEncoder
 from omnifuse.encoders.place import PlaceEncoder
 from omnifuse.encoders.table import TableEncoder
+from omnifuse.encoders.table_mlp import TableMLPEncoder
 from omnifuse.encoders.tags import TagsEncoder
 from omnifuse.encoders.text import TextEncoder
 from omnifuse.errors import InputError, did_you_mean
@@ -104,6 +105,17 @@ def _table(numbers: str) -> Callable[[Any, EncoderOptions], nn.Module]:
     return build
 
 
+def _table_mlp(preprocessor: Any, options: EncoderOptions) -> nn.Module:
+    return TableMLPEncoder(
+        dim=options.dim,
+        num_numbers=preprocessor.num_numbers,
+        cardinalities=preprocessor.cardinalities,
+        edges=preprocessor.edges,
+        depth=options.depth,
+        dropout=options.dropout,
+    )
+
+
 def _date(preprocessor: Any, options: EncoderOptions) -> nn.Module:
     return DateEncoder(
         dim=options.dim,
@@ -142,6 +154,9 @@ ENCODERS: dict[str, EncoderEntry] = {
         Modality.TABLE, _table("piecewise"), "feature-token transformer, piecewise-linear numbers"
     ),
     "table-periodic": EncoderEntry(Modality.TABLE, _table("periodic"), "feature-token transformer, periodic numbers"),
+    "table-mlp": EncoderEntry(
+        Modality.TABLE, _table_mlp, "16 MLPs with shared weights, a token and a head each, after TabM"
+    ),
     "date-cycles": EncoderEntry(Modality.DATE, _date, "hour, weekday and season as circles, and time elapsed"),
     "place-waves": EncoderEntry(Modality.PLACE, _place, "point on the sphere, and waves from the globe to the street"),
     "tags-set": EncoderEntry(Modality.TAGS, _tags, "a token a tag without order, beside the whole set"),

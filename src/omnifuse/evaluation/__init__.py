@@ -2,7 +2,7 @@
 
 from omnifuse.evaluation.baselines import BaselineData, Baselines, simple_baselines
 from omnifuse.evaluation.calibration import calibration_subsets, fit_readout
-from omnifuse.evaluation.conformal import conformal_coverage, conformal_threshold, conformal_width
+from omnifuse.evaluation.conformal import conformal_coverage, conformal_threshold, conformal_width, interval_summary
 from omnifuse.evaluation.cost import count_flops, count_parameters, measure_rate, peak_memory_mb
 from omnifuse.evaluation.intervals import Interval, PairedDifference, holm, paired_test, with_intervals
 from omnifuse.evaluation.metrics import MAIN_METRIC, known_rows, score
@@ -37,6 +37,7 @@ __all__ = [
     "fit_readout",
     "fusion_verdict",
     "holm",
+    "interval_summary",
     "known_rows",
     "measure_rate",
     "paired_test",

@@ -1,6 +1,7 @@
 """Layers shared by encoders, fusions and heads."""
 
 from omnifuse.layers.attention import Attention, GatedBlock, TransformerBlock
+from omnifuse.layers.batch_ensemble import BatchEnsembleLinear
 from omnifuse.layers.convolution import ChannelNorm, ConvBlock
 from omnifuse.layers.cross import CrossAttention, CrossBlock
 from omnifuse.layers.dropout import ChannelDropout, Dropout
@@ -13,6 +14,7 @@ __all__ = [
     "POOLINGS",
     "Attention",
     "AttentionPool",
+    "BatchEnsembleLinear",
     "ChannelDropout",
     "ChannelNorm",
     "ConvBlock",

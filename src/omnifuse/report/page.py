@@ -66,6 +66,8 @@ class ReportData:
     targets: tuple[TargetData, ...]
     curves: tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...] = ()
     curves_words: str = "Training loss, running mean, one line a member."
+    balancing: tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...] = ()
+    balancing_words: str = ""
     fields: tuple[dict[str, Any], ...] = ()
     dropped: dict[str, str] = field(default_factory=dict)
     findings: tuple[dict[str, Any], ...] = ()
@@ -86,6 +88,17 @@ def _tiles(metrics: dict[str, Any], leading: tuple[str, ...]) -> list[dict[str, 
         {"name": metric_words(name), "value": f"{score['value']:.3f}", "interval": _interval(score)}
         for name in ordered
         if (score := metrics[name]).get("value") is not None
+    ]
+
+
+def _coverage_tiles(interval: dict[str, Any]) -> list[dict[str, str]]:
+    """How often a number's interval holds the truth, and how wide it is."""
+    if interval.get("coverage") is None:
+        return []
+    promised = f"promised: {interval['level']:.0%}"
+    return [
+        {"name": "intervals that hold the truth", "value": f"{interval['coverage']:.1%}", "interval": promised},
+        {"name": "mean width of an interval", "value": f"{interval['mean_width']:.4g}", "interval": ""},
     ]
 
 
@@ -157,7 +170,7 @@ def _target(target: TargetData) -> dict[str, Any]:
     ece = result.get("calibration", {}).get("ece")
     return {
         "name": target.name,
-        "tiles": _tiles(result["metrics"], target.leading),
+        "tiles": _tiles(result["metrics"], target.leading) + _coverage_tiles(result.get("interval") or {}),
         "seeds": seeds,
         **_verdict(result.get("fusion") or {}),
         "bars": _chart(bars, metric),
@@ -203,6 +216,7 @@ def write_report(data: ReportData, path: Path) -> Path:
         data=data,
         targets=[_target(target) for target in data.targets],
         fusion_rows=[fusion_cells(row) for row in data.fusions["rows"]] if data.fusions else [],
+        balancing=charts.lines(data.balancing, title="loss balancing", x_name="step", y_name="weight"),
         curves=charts.lines(curves, title="learning curves", x_name="step", y_name="loss") if curves else "",
     )
     path.parent.mkdir(parents=True, exist_ok=True)

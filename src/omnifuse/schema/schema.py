@@ -47,7 +47,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Target:
-    """One column to predict. `classes` holds the exact cell texts in sorted order (classification, tagging)."""
+    """One column to predict. `classes` holds the exact cell texts, sorted; from the lowest level on where ordinal."""
 
     name: str
     kind: TaskKind

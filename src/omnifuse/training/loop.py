@@ -18,8 +18,8 @@ from torch import Tensor
 from omnifuse.errors import ArtefactError, OmnifuseError
 from omnifuse.model import MultimodalModel
 from omnifuse.presets import TrainingSpec
-from omnifuse.tasks import ClassificationTask
 from omnifuse.tokens import Batch
+from omnifuse.training.balancing import make_balancing
 from omnifuse.training.batches import BatchSource
 from omnifuse.training.checkpoint import Checkpoint, CheckpointFolder, pack_state, unpack_state
 from omnifuse.training.lanes import Halted, give_generator
@@ -55,6 +55,7 @@ class TrainingResult:
         wait_share: Share of the time spent waiting for data.
         bad_steps: Steps that were left out since loss or gradient was not finite.
         precision: "fp32" or "bf16".
+        weights: (step, target to the weight of its loss), where losses are balanced.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -66,6 +67,7 @@ class TrainingResult:
     wait_share: float = 0.0
     bad_steps: int = 0
     precision: str = "fp32"
+    weights: list[tuple[int, dict[str, float]]] = field(default_factory=list)
 
 
 class Trainer:
@@ -103,6 +105,7 @@ class Trainer:
         self.report: Report = report or (lambda data: None)
         self.halt = halt or threading.Event()
         self.result = TrainingResult(precision=precision)
+        self.balancing = make_balancing(spec.balancing, model.targets)
         self.best: tuple[float, dict[str, Tensor]] | None = None
         self.best_step = 0
 
@@ -219,11 +222,13 @@ class Trainer:
         # Not through Fabric's wrapper: it walks through every output, frozen dataclasses among them, at each step
         with fabric.autocast():
             output = self.model(*self._mixed(batch, step))
-        fabric.backward(output.loss)
+        balanced = self.balancing.loss(output)
+        fabric.backward(balanced)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.clip)
         loss = float(output.loss.detach())
         if math.isfinite(loss) and bool(torch.isfinite(norm)):
             optimiser.step()
+            self.balancing.learn()
             self.result.losses.append(loss)
         else:
             self.result.bad_steps += 1
@@ -236,7 +241,11 @@ class Trainer:
                 )
         optimiser.zero_grad(set_to_none=True)
         if step % 10 == 0:
+            weights = self.balancing.weights
+            if weights:
+                self.result.weights.append((step, weights))
             parts = {f"loss/{name}": float(value.detach()) for name, value in output.parts.items()}
+            parts |= {f"weight/{name}": value for name, value in weights.items()}
             self.logger.log({"loss": loss, "rate": optimiser.param_groups[0]["lr"], "norm": float(norm), **parts}, step)
 
     def _mixed(self, batch: Batch, step: int) -> tuple[Any, ...]:
@@ -255,8 +264,8 @@ class Trainer:
             if name not in batch.targets:
                 continue
             target = batch.targets[name]
-            if isinstance(task, ClassificationTask):
-                shares, known = task.soft_target(target)
+            if task.kind.chooses_class:  # type: ignore[union-attr]
+                shares, known = task.soft_target(target)  # type: ignore[operator]
                 mixed = mix_soft_targets(shares, partner, weight)
                 # A row without a label must not lend half of one
                 soft[name] = mixed * (known & known[partner]).unsqueeze(1)
@@ -313,6 +322,8 @@ class Trainer:
             "scores": self.result.scores,
             "bad_steps": self.result.bad_steps,
             "precision": self.result.precision,
+            "balancing": self.balancing.state(),
+            "weights": self.result.weights,
         }
         if self.best is not None:
             tensors |= {f"best/{name}": value for name, value in self.best[1].items()}
@@ -331,6 +342,8 @@ class Trainer:
         self.result.scores = [(int(step), float(score)) for step, score in facts["scores"]]
         self.result.bad_steps = int(facts["bad_steps"])
         self.result.precision = str(facts["precision"])
+        self.balancing.load(facts["balancing"])
+        self.result.weights = [(int(step), dict(weights)) for step, weights in facts["weights"]]
 
     def _finish(self, average: WeightAverage, steps: int) -> None:
         """Put the averaged (best) weights into the model."""
