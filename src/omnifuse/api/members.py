@@ -27,6 +27,7 @@ from omnifuse.training.loggers import make_logger
 from omnifuse.training.loop import Report, Trainer, TrainingResult
 from omnifuse.training.precision import choose_batch_size, choose_precision
 from omnifuse.training.predict import Subset, run_subsets
+from omnifuse.training.sampling import row_weights
 
 # Encoders measure their statistics on at most so many training rows
 MEASURED_ROWS = 2000
@@ -206,15 +207,23 @@ def number_scale(values: np.ndarray) -> tuple[float, float]:
     return float(known.mean()), float(max(known.std(), 1e-12))
 
 
-def _balance(model: MultimodalModel, prepared: Prepared, rows: np.ndarray, power: float) -> None:
-    """Class weights: inverse frequency to a power, mean 1 over the rows."""
+def sampling_weights(prepared: Prepared, schema: Schema, rows: np.ndarray, sampling: str) -> np.ndarray | None:
+    """How often an epoch draws each row that is learnt from; None where each is drawn once."""
+    return row_weights([(target.kind, prepared.targets[target.name][rows]) for target in schema.targets], sampling)
+
+
+def _balance(
+    model: MultimodalModel, prepared: Prepared, rows: np.ndarray, power: float, drawn: np.ndarray | None
+) -> None:
+    """Class weights in the loss: inverse frequency among the rows as they are drawn to a power, mean 1 over them."""
     import torch
 
     for name, task in zip(model.targets, model.tasks, strict=True):
         if not isinstance(task, ClassificationTask) or power <= 0:
             continue
         codes = prepared.targets[name][rows]
-        counts = np.maximum(np.bincount(codes[codes >= 0], minlength=task.num_outputs), 1)
+        often = None if drawn is None else drawn[codes >= 0]
+        counts = np.maximum(np.bincount(codes[codes >= 0], weights=often, minlength=task.num_outputs), 1)
         weights = (counts.sum() / counts) ** power
         weights = weights / ((weights * counts).sum() / counts.sum())
         task.class_weights.copy_(torch.from_numpy(weights.astype(np.float32)))
@@ -273,7 +282,8 @@ def _prepare_member(prepared: Prepared, rows: MemberRows, task: Task, number: in
     measured = np.random.default_rng(seed).permutation(rows.train)[:MEASURED_ROWS]
     model.initialise(make_batch(packs, measured))
     _fit_shallow(model, prepared, rows.train, task.schema, seed)
-    _balance(model, prepared, rows.train, task.training.balance)
+    drawn = sampling_weights(prepared, task.schema, rows.train, task.training.sampling)
+    _balance(model, prepared, rows.train, task.training.balance, drawn)
     change = _augmenter(prepared, task)
     source = BatchSource(
         packs,
@@ -282,6 +292,7 @@ def _prepare_member(prepared: Prepared, rows: MemberRows, task: Task, number: in
         task.training.batch_size or choose_batch_size(len(rows.train)),
         seed,
         change,
+        drawn,
     )
     some = make_batch(packs, measured[: source.batch_size], targets=source.targets)
     precision = choose_precision(task.training.precision, model, some, by_time=options.epochs is None)

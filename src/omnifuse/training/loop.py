@@ -125,7 +125,10 @@ class Trainer:
         longest = (epochs or self.spec.epochs) * self.source.steps_per_epoch
         planned = longest if seconds is None or epochs is not None else None
         optimiser = make_optimiser(
-            self.model, learning_rate=self.spec.learning_rate, weight_decay=self.spec.weight_decay
+            self.model,
+            learning_rate=self.spec.learning_rate,
+            weight_decay=self.spec.weight_decay,
+            name=self.spec.optimiser,
         )
         average = WeightAverage(self.model, share=self.spec.averaging, steps=longest)
         step = 0
@@ -189,16 +192,20 @@ class Trainer:
         saved = self.place.load()
         if saved is not None and saved.facts["identity"] != self._identity():
             raise ArtefactError(
-                "the checkpoint belongs to another table, seed or batch size",
+                "the checkpoint belongs to another table, seed, batch size, optimiser or sampling",
                 where=f"folder {self.place.folder.name}",
                 fix="Resume with the same table and options, or fit anew without --resume",
             )
         return saved
 
     def _identity(self) -> str:
-        """What must be equal for a run to be the same: rows, batch size, seeds."""
+        """What must be equal for a run to be the same: rows and how they are drawn, batch size, seeds, optimiser."""
         digest = hashlib.sha256(np.ascontiguousarray(self.source.rows, dtype=np.int64).tobytes())
         digest.update(repr((self.seed, self.source.seed, self.source.batch_size)).encode())
+        if self.spec.optimiser != "adamw":
+            digest.update(self.spec.optimiser.encode())
+        if self.source.weights is not None:
+            digest.update(np.ascontiguousarray(self.source.weights, dtype=np.float64).tobytes())
         return digest.hexdigest()
 
     def _averaged_over(self, average: WeightAverage, steps: int) -> WeightAverage:
