@@ -84,7 +84,10 @@ def measure(
         answers = calibrate
         if partition.fold is None:
             answers = answers_of_members(prepared, partition, network, partition.report, subsets)
-        scores = _held_out_scores(prepared, partition, answers, readouts if partition.fold is None else bare)
+        elif len(partition.report) < len(partition.calibrate):
+            answers = {subset: raw.rows(partition.places) for subset, raw in calibrate.items()}
+        asked_of = (answers, readouts) if partition.fold is None else (calibrate, bare)
+        scores = _held_out_scores(prepared, partition, *asked_of)
         scored, results = _score_held_out(prepared, partition, answers, scores, comparison=comparison, seed=seed)
     return Trained(network, model, scored, results, comparison)
 
@@ -95,15 +98,26 @@ def _held_out_scores(
     answers: Mapping[Subset, RawOutputs],
     readouts: Mapping[str, TargetReadout],
 ) -> dict[str, Scores]:
-    """Target to scores of held-out rows: by its readout, or in folds by a calibration without the row's own fold."""
+    """Target to scores of held-out rows: by its readout, or in folds by a calibration without the row's own fold.
+
+    Args:
+        prepared: The table.
+        partition: Which of its rows are scored.
+        answers: Subset to raw outputs of the report rows, or in folds of the calibration rows.
+        readouts: Target to its readout; in folds the bare one.
+    """
     if partition.fold is None:
         return {
             name: {subset: readout.scores(raw) for subset, raw in answers.items()} for name, readout in readouts.items()
         }
-    rows, folds = partition.report, partition.fold[partition.report]
-    return {
+    rows, folds = partition.calibrate, partition.fold[partition.calibrate]
+    found = {
         name: crossfitted_scores(bare, answers, prepared.targets[name][rows], folds, in_time=partition.in_time)
         for name, bare in readouts.items()
+    }
+    return {
+        name: {subset: scores[partition.places] for subset, scores in by_subset.items()}
+        for name, by_subset in found.items()
     }
 
 

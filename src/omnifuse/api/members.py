@@ -22,9 +22,9 @@ from omnifuse.schema import Schema, TaskKind
 from omnifuse.tasks import ClassificationTask
 from omnifuse.training.batches import BatchSource, make_batch
 from omnifuse.training.checkpoint import CheckpointFolder
-from omnifuse.training.lanes import available_lanes, draws_globally, group_sizes, side_by_side
+from omnifuse.training.lanes import Halt, available_lanes, draws_globally, group_sizes, side_by_side
 from omnifuse.training.loggers import make_logger
-from omnifuse.training.loop import Report, Trainer, TrainingResult
+from omnifuse.training.loop import Report, Trainer, TrainingResult, spike_words
 from omnifuse.training.precision import choose_batch_size, choose_precision
 from omnifuse.training.predict import Subset, run_subsets
 from omnifuse.training.sampling import row_weights
@@ -112,7 +112,7 @@ def train_members(
         listen: Hears of each step.
     """
     count = len(partition.members)
-    trainers = [_prepare_member(prepared, partition.members[0], task, 0, options=options)]
+    trainers = [prepare_member(prepared, partition.members[0], task, 0, options=options)]
     # The first network's precision is that of all
     task = replace(task, training=replace(task.training, precision=trainers[0].result.precision))
     lanes = 1 if draws_globally(trainers[0].model) else available_lanes()
@@ -121,7 +121,7 @@ def train_members(
     for size in group_sizes(count, lanes):
         first = len(members)
         numbers = range(first + len(trainers), first + size)
-        trainers += [_prepare_member(prepared, partition.members[n], task, n, options=options) for n in numbers]
+        trainers += [prepare_member(prepared, partition.members[n], task, n, options=options) for n in numbers]
         span = f"{first + 1}-{first + size}" if size > 1 else f"{first + 1}"
         together = _Together(f"{task.name} {span}/{count}", size, budget, listen)
         seconds = budget.share(size)
@@ -136,10 +136,10 @@ def train_members(
 
 def _job(
     trainer: Trainer, report: Report, seconds: float | None, options: FitOptions
-) -> Callable[[threading.Event], TrainingResult]:
+) -> Callable[[Halt], TrainingResult]:
     """The training of one network."""
 
-    def run(halt: threading.Event) -> TrainingResult:
+    def run(halt: Halt) -> TrainingResult:
         trainer.report, trainer.halt = report, halt
         try:
             return trainer.run(seconds=seconds, epochs=options.epochs, resume=options.resume)
@@ -163,6 +163,8 @@ class _Together:
         def report(data: dict[str, Any]) -> None:
             with self.lock:
                 self.latest[lane] = data
+                if data.get("remark"):
+                    self.listen("note", {"text": f"{self.title}: {data['remark']}"})
                 self.listen("train", self._joined())
 
         return report
@@ -185,6 +187,25 @@ class _Together:
             "done": len(told) == self.networks and all(item["done"] for item in told),
             "eta_s": self.budget.eta(fraction, self.networks),
         }
+
+
+def training_notes(results: Sequence[TrainingResult]) -> list[str]:
+    """Sentences on what went wrong in the training of a fit's networks, none where nothing did."""
+    notes = []
+    for number, result in enumerate(results, start=1):
+        if result.bad_steps:
+            notes.append(
+                f"Network {number}: {result.bad_steps} of {result.steps} steps were left out, since their loss or "
+                "gradient was not finite."
+            )
+        if result.spikes:
+            worst = max(result.spikes, key=lambda item: item[1] / max(item[2], 1e-12))
+            more = f", the worst of {len(result.spikes)} such steps" if len(result.spikes) > 1 else ""
+            notes.append(
+                f"Network {number}: {spike_words(*worst)}{more}. Look for wild numbers, or lower the rate with --set "
+                "learning_rate=VALUE."
+            )
+    return notes
 
 
 def training_targets(prepared: Prepared, schema: Schema, rows: np.ndarray) -> dict[str, Any]:
@@ -229,10 +250,10 @@ def _balance(
         task.class_weights.copy_(torch.from_numpy(weights.astype(np.float32)))
 
 
-def _judge(
+def judge_on(
     prepared: Prepared, schema: Schema, stop: np.ndarray, train: np.ndarray
 ) -> Callable[[MultimodalModel], float] | None:
-    """Minus the loss on the stopping rows, None where there are none."""
+    """Minus the loss on the rows that it stops by, None where there are none."""
     if not len(stop):
         return None
     targets = training_targets(prepared, schema, train)
@@ -271,7 +292,7 @@ def _fit_shallow(model: MultimodalModel, prepared: Prepared, train: np.ndarray, 
     model.fit_shallow(make_batch(packs, rows, targets=training_targets(prepared, schema, train)))
 
 
-def _prepare_member(prepared: Prepared, rows: MemberRows, task: Task, number: int, *, options: FitOptions) -> Trainer:
+def prepare_member(prepared: Prepared, rows: MemberRows, task: Task, number: int, *, options: FitOptions) -> Trainer:
     """Build one network, fit what is fitted in closed form, and make it ready to train."""
     import torch
 
@@ -303,7 +324,7 @@ def _prepare_member(prepared: Prepared, rows: MemberRows, task: Task, number: in
         seed=seed,
         place=CheckpointFolder(task.folder / "checkpoints" / f"{task.name}-{number}"),
         logger=make_logger(options.logger, task.folder / "logs" / f"{task.name}-{number}"),
-        judge=_judge(prepared, task.schema, rows.stop, rows.train),
+        judge=judge_on(prepared, task.schema, rows.stop, rows.train),
         precision=precision,
     )
 

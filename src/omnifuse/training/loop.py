@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import resource
-import threading
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from omnifuse.tasks import ClassificationTask
 from omnifuse.tokens import Batch
 from omnifuse.training.batches import BatchSource
 from omnifuse.training.checkpoint import Checkpoint, CheckpointFolder, pack_state, unpack_state
-from omnifuse.training.lanes import Halted, give_generator
+from omnifuse.training.lanes import Halt, Halted, give_generator
 from omnifuse.training.loggers import Logger, NoLogger
 from omnifuse.training.mixing import mix_soft_targets, mix_tokens, mixup_pairs
 from omnifuse.training.optimiser import WeightAverage, make_optimiser, rate_factor
@@ -39,6 +39,8 @@ PATIENCE = 8
 USABLE = 0.93
 # The plan is made anew after this share of the steps left, so often: a machine is not equally fast all the time
 REPLAN_SHARE, REPLANS = 0.3, 8
+# A loss so many times the median of the last ones is flagged; a usual loss below the floor counts as the floor
+SPIKE, SPIKE_WINDOW, SPIKE_FLOOR, LEAST_HISTORY = 100.0, 50, 1e-3, 10
 
 
 @dataclass
@@ -54,6 +56,7 @@ class TrainingResult:
         samples_per_s: Rows a second, loader and all.
         wait_share: Share of the time spent waiting for data.
         bad_steps: Steps that were left out since loss or gradient was not finite.
+        spikes: (step, loss, usual loss) where a loss was 100 times the usual one or more.
         precision: "fp32" or "bf16".
     """
 
@@ -65,7 +68,18 @@ class TrainingResult:
     samples_per_s: float = 0.0
     wait_share: float = 0.0
     bad_steps: int = 0
+    spikes: list[tuple[int, float, float]] = field(default_factory=list)
     precision: str = "fp32"
+
+
+def spike_words(step: int, loss: float, usual: float) -> str:
+    """A spike of the loss in words.
+
+    Example:
+        >>> spike_words(7, 250.0, 0.5)
+        'the loss at step 7 was 250, 500 times the usual 0.5'
+    """
+    return f"the loss at step {step} was {loss:.3g}, {loss / max(usual, 1e-12):.3g} times the usual {usual:.3g}"
 
 
 class Trainer:
@@ -81,7 +95,7 @@ class Trainer:
         report: Hears of each step.
         judge: Score of the model on rows held out for stopping, or None.
         precision: "fp32" or "bf16"; a resumed training keeps its own.
-        halt: Once set, training ends with `Halted` after the step.
+        halt: Once set, training ends with `Halted` after the step, with a checkpoint where that is asked for.
     """
 
     def __init__(
@@ -96,15 +110,16 @@ class Trainer:
         report: Report | None = None,
         judge: Judge | None = None,
         precision: str = "fp32",
-        halt: threading.Event | None = None,
+        halt: Halt | None = None,
     ) -> None:
         self.model, self.source, self.spec, self.seed = model, source, spec, seed
         self.place, self.logger, self.judge = place, logger or NoLogger(), judge
         self.report: Report = report or (lambda data: None)
-        self.halt = halt or threading.Event()
+        self.halt = halt or Halt()
         self.result = TrainingResult(precision=precision)
         self.best: tuple[float, dict[str, Tensor]] | None = None
         self.best_step = 0
+        self.remark: str | None = None
 
     def run(self, *, seconds: float | None = None, epochs: int | None = None, resume: bool = False) -> TrainingResult:
         """Train.
@@ -154,6 +169,8 @@ class Trainer:
                 average.update(self.model, step)
                 step += 1
                 if self.halt.is_set():
+                    if self.halt.save and planned is not None:
+                        self._save(optimiser, average, step, planned)
                     raise Halted
                 self._tell(step, planned or longest, time.monotonic() - began, start)
                 if step == part + 1 == 1:  # The first step of all allocates and compiles: not to be counted
@@ -230,6 +247,7 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.clip)
         loss = float(output.loss.detach())
         if math.isfinite(loss) and bool(torch.isfinite(norm)):
+            self._watch(loss, step, batch)
             optimiser.step()
             self.result.losses.append(loss)
         else:
@@ -245,6 +263,17 @@ class Trainer:
         if step % 10 == 0:
             parts = {f"loss/{name}": float(value.detach()) for name, value in output.parts.items()}
             self.logger.log({"loss": loss, "rate": optimiser.param_groups[0]["lr"], "norm": float(norm), **parts}, step)
+
+    def _watch(self, loss: float, step: int, batch: Batch) -> None:
+        """Flag a loss that is many times the usual one: in the curves, in the progress, in the result."""
+        recent = self.result.losses[-SPIKE_WINDOW:]
+        if len(recent) < LEAST_HISTORY:
+            return
+        usual = statistics.median(recent)
+        if loss >= SPIKE * max(usual, SPIKE_FLOOR):
+            self.result.spikes.append((step, loss, usual))
+            self.remark = f"{spike_words(step, loss, usual)} (rows {batch.rows.tolist()[:8]})"
+            self.logger.log({"spike": loss / max(usual, SPIKE_FLOOR)}, step)
 
     def _mixed(self, batch: Batch, step: int) -> tuple[Any, ...]:
         """The batch, and for mixup what to do with its tokens."""
@@ -300,8 +329,10 @@ class Trainer:
                 "wait_share": self.source.waited / max(elapsed, 1e-9),
                 "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
                 "done": step == steps,
+                "remark": self.remark,
             }
         )
+        self.remark = None
 
     def _save(self, optimiser: torch.optim.Optimizer, average: WeightAverage, step: int, steps: int) -> None:
         if self.place is None:
@@ -314,6 +345,7 @@ class Trainer:
             "losses": self.result.losses,
             "scores": self.result.scores,
             "bad_steps": self.result.bad_steps,
+            "spikes": self.result.spikes,
             "precision": self.result.precision,
         }
         if self.best is not None:
@@ -332,6 +364,7 @@ class Trainer:
         self.result.losses = [float(value) for value in facts["losses"]]
         self.result.scores = [(int(step), float(score)) for step, score in facts["scores"]]
         self.result.bad_steps = int(facts["bad_steps"])
+        self.result.spikes = [(int(step), float(loss), float(usual)) for step, loss, usual in facts.get("spikes", ())]
         self.result.precision = str(facts["precision"])
 
     def _finish(self, average: WeightAverage, steps: int) -> None:
