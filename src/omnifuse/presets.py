@@ -13,7 +13,7 @@ from omnifuse.association import ALIGNMENTS
 from omnifuse.encoders import DEFAULT_ENCODERS, EncoderOptions, Projectors, SharedTrunk, encoder_entry
 from omnifuse.errors import ArtefactError, InputError, did_you_mean
 from omnifuse.fusion import FUSIONS
-from omnifuse.layers import POOLINGS
+from omnifuse.layers import POOLINGS, set_stochastic_depth
 from omnifuse.model import MultimodalModel
 from omnifuse.schema import Modality, Schema
 from omnifuse.tasks import NO_SHALLOW_HEAD, SHALLOW_HEADS, TASKS, readable_widths, shallow_names
@@ -27,6 +27,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "shared_trunk": (0, 256),
     "dropout": (0.0, 0.95),
     "head_dropout": (0.0, 0.95),
+    "stochastic_depth": (0.0, 0.95),
     "modality_dropout": (0.0, 0.95),
     "auxiliary": (0.0, 100.0),
     "alignment": (0.0, 100.0),
@@ -65,6 +66,8 @@ TABLE_ENCODERS = {"transformer": "table-piecewise", "mlp": "table-mlp"}
 AUTO = "auto"
 BALANCINGS = ("none", "uncertainty", "gradnorm")
 PRECISIONS = ("auto", "fp32", "bf16")
+OPTIMISERS = ("adamw", "muon")
+SAMPLINGS = ("natural", "balanced", "sqrt")
 
 
 ENSEMBLE_FUSION = "ensemble"
@@ -88,6 +91,8 @@ class ModelSpec:
         fusion_depth: Blocks of the fusion.
         dropout: Inside encoders and fusion.
         head_dropout: Before the heads.
+        stochastic_depth: Share of the rows that pass by the last residual block in training; it rises in a line from
+            the first block.
         fusion: Name in `fusion.FUSIONS`, or "ensemble": members with the fusions of `ENSEMBLE` in turn.
         encoders: Input to encoder name; others take their modality's default.
         gated: Gated blocks `E(x) * Attention(E(x))` in encoders.
@@ -124,6 +129,7 @@ class ModelSpec:
     shallow: str = "kernel+forest"
     interval: float = 0.9
     table: str = "transformer"
+    stochastic_depth: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse unknown names and values out of range."""
@@ -183,6 +189,10 @@ class TrainingSpec:
         balancing: Of several targets' losses: "none" adds them up, "uncertainty" and "gradnorm" learn weights; see
             `training.balancing`.
         precision: "fp32", "bf16" (autocast), or "auto": the quicker one where the hardware has bf16.
+        optimiser: "adamw", or "muon": Muon for the matrices of encoders, trunk and fusion, AdamW for the rest.
+        sampling: Which rows an epoch holds: "natural" each once; "balanced" rows of every class equally often; "sqrt"
+            half way between. It changes what is seen, `balance` what a mistake costs; the loss weight counts classes as
+            they are drawn, so both together do not correct twice.
     """
 
     epochs: int = 60
@@ -199,12 +209,16 @@ class TrainingSpec:
     balance: float = 0.5
     balancing: str = "none"
     precision: str = "auto"
+    optimiser: str = "adamw"
+    sampling: str = "natural"
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         _check_ranges(self)
         _check_name("balancing", self.balancing, BALANCINGS)
         _check_name("precision", self.precision, PRECISIONS)
+        _check_name("optimiser", self.optimiser, OPTIMISERS)
+        _check_name("sampling", self.sampling, SAMPLINGS)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -388,7 +402,7 @@ def build_from_spec(
         if any(read.values())
     }
     fusion = ENSEMBLE[member % len(ENSEMBLE)] if spec.fusion == ENSEMBLE_FUSION else spec.fusion
-    return MultimodalModel(
+    model = MultimodalModel(
         encoders,
         Projectors(widths, {name: item.value for name, item in modalities.items()}, spec.dim),
         FUSIONS[fusion](spec.dim, names, num_heads=spec.num_heads, depth=spec.fusion_depth, dropout=spec.dropout),
@@ -399,3 +413,6 @@ def build_from_spec(
         shallow=shallow,
         modality_dropout=spec.modality_dropout,
     )
+    stages = [model.encoders, [] if model.trunk is None else [model.trunk], [model.fusion]]
+    set_stochastic_depth(stages, spec.stochastic_depth)
+    return model

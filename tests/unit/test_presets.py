@@ -56,6 +56,8 @@ def test_input_options_reach_each_modality():
         ({"largest_image": "24"}, lambda preset: preset.largest_image == 24),
         ({"num_heads": "5", "dim": "45"}, lambda preset: (preset.model.num_heads, preset.model.dim) == (5, 45)),
         ({"pooling": "max"}, lambda preset: preset.model.pooling == "max"),
+        ({"stochastic_depth": "0.1"}, lambda preset: preset.model.stochastic_depth == 0.1),
+        ({"optimiser": "muon", "sampling": "sqrt"}, lambda preset: preset.training.optimiser == "muon"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "read",
 )
@@ -72,6 +74,9 @@ def test_settings_are_read(settings, read):
         ({"gated": "maybe"}, r"--set gated=maybe: not a bool"),
         ({"fusion": "jiont"}, r"no fusion 'jiont'.*did you mean 'joint'"),
         ({"pooling": "avg"}, r"no pooling 'avg'.*Known: mean, max"),
+        ({"optimiser": "moun"}, r"no optimiser 'moun'.*did you mean 'muon'"),
+        ({"sampling": "balance"}, r"no sampling 'balance'.*did you mean 'balanced'"),
+        ({"stochastic_depth": "1"}, r"stochastic_depth"),
         ({"encoders": "x"}, r"no setting 'encoders'"),
         ({"name": "x"}, r"no setting 'name'"),
         ({"dropout": "nan"}, r"dropout"),

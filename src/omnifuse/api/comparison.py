@@ -98,8 +98,9 @@ def subset_scores(
         stretches = partition.stretches(partition.calibrate)
         readouts[target.name] = fit_readout(bare, calibrate, encoded[partition.calibrate], stretches=stretches)
         if partition.fold is not None:
-            folds, truth = partition.fold[partition.report], encoded[partition.report]
+            folds, truth = partition.fold[partition.calibrate], encoded[partition.calibrate]
             found = crossfitted_scores(bare, calibrate, truth, folds, in_time=partition.in_time)[subset]
+            found = found[partition.places]
         else:
             report = answers_of_members(prepared, partition, network, partition.report, [subset])
             found = readouts[target.name].scores(report[subset])

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omnifuse.api.options import ALL_FUSIONS, DEFAULT_MINUTES, FitOptions, Listener, as_tuple, need_training, silent
+from omnifuse.api.run_lock import sole_fit
 from omnifuse.data.tables import Table, open_table
+from omnifuse.schema import Schema
 
 if TYPE_CHECKING:
     from omnifuse.api.fusions import FusionTable
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from omnifuse.api.model import Model
     from omnifuse.api.partition import Partition
     from omnifuse.api.prepare import Prepared
+    from omnifuse.api.search import SearchResult
     from omnifuse.api.simple import Asked
     from omnifuse.presets import Preset
 
@@ -48,6 +51,8 @@ def fit(
     max_bad: float = 0.01,
     media_root: Path | None = None,
     report_media: str = "sample",
+    search: float | None = None,
+    curve: bool = False,
     progress: Listener | None = None,
 ) -> Model:
     """Train a model on a table, measure it honestly, and write the run folder.
@@ -78,6 +83,9 @@ def fit(
         max_bad: Largest accepted share of unreadable cells of a field.
         media_root: Folder that media must lie in.
         report_media: "sample" shows examples in the report, "none" no media.
+        search: Minutes in which settings (learning rate, dropout, width, fusion ...) are tried on rows that the report
+            does not score, before the model is trained with the best ones; needs optuna.
+        curve: Also measure the score for an eighth, a quarter and a half of the rows.
         progress: Called with ("stage" | "note" | "train", data).
 
     Returns:
@@ -85,7 +93,7 @@ def fit(
 
     Raises:
         InputError: The table or an option is wrong; says what, where, and how to fix it.
-        MissingDependencyError: torch or a companion is not installed.
+        MissingDependencyError: torch or a companion is not installed, or with `search` optuna.
 
     Example:
         >>> import omnifuse
@@ -114,7 +122,13 @@ def fit(
         max_bad=max_bad,
         media_root=media_root,
         report_media=report_media,
+        search=search,
+        curve=curve,
     )
+    if search is not None:
+        from omnifuse.api.search import need_search
+
+        need_search()
     opened = open_table(table, media_root=media_root)
     held = opened.parts.get("dev") if valid is None else open_table(valid, media_root=media_root)
     return _Fit(opened, held, options, progress or silent).run()
@@ -155,12 +169,20 @@ class _Fit:
 
     def run(self) -> Model:
         """Prepare, train, score, compare, save, report."""
+        schema, preset = self._choose()
+        with sole_fit(self.options.out):
+            return self._run(schema, preset)
+
+    def _run(self, schema: Schema, preset: Preset) -> Model:
         from omnifuse.api.measuring import add_seeds
         from omnifuse.api.run_folder import report_run, save_run
 
-        prepared, preset = self._prepare()
+        prepared = self._prepare(schema, preset)
         self.asked = self._open_valid(prepared)
         partition = self._partition(prepared)
+        found = None
+        if self.options.search is not None:
+            partition, preset, found = self._search(prepared, partition, preset)
         seconds = None if self.options.epochs else 60.0 * (self.options.minutes or DEFAULT_MINUTES)
         share = None if seconds is None else seconds / self.options.seeds
         networks: dict[int, Network] = {}
@@ -174,12 +196,14 @@ class _Fit:
         if self.fusion_table is not None:
             first.model.manifest["fusions"] = self.fusion_table.to_json()
         seeds = add_seeds([item.results for item in trained])
+        first.model.manifest |= {"search": found.to_json()} if found is not None else {}
         save_run(first, prepared, partition=partition, preset=preset, options=self.options, started=self.started)
         report_run(first, prepared, partition=partition, seeds=seeds, options=self.options)
         return first.model
 
-    def _prepare(self) -> tuple[Prepared, Preset]:
-        from omnifuse.api.prepare import prepare, read_schema
+    def _choose(self) -> tuple[Schema, Preset]:
+        """Read the columns and the options; nothing is written yet."""
+        from omnifuse.api.prepare import read_schema
         from omnifuse.presets import choose_preset, with_settings
 
         options = self.options
@@ -188,7 +212,12 @@ class _Fit:
         changed = replace(preset.model, fusion=self.fusions[0], encoders=dict(options.encoders))
         preset = with_settings(replace(preset, model=changed), options.settings)
         self._check_encoders(schema, preset)
-        options.out.mkdir(parents=True, exist_ok=True)
+        return schema, preset
+
+    def _prepare(self, schema: Schema, preset: Preset) -> Prepared:
+        from omnifuse.api.prepare import prepare
+
+        options = self.options
         if not options.resume:  # else a later --resume of this run would take up networks of an older one
             shutil.rmtree(options.out / "checkpoints", ignore_errors=True)
         cache = options.out / "cache"
@@ -205,7 +234,7 @@ class _Fit:
         for finding in prepared.findings:
             if finding.severity != "info":
                 self.listen("note", {"text": f"{finding.severity}: {finding.text}"})
-        return prepared, preset
+        return prepared
 
     def _open_valid(self, prepared: Prepared) -> Asked | None:
         """Decode the table that is scored, so that a fault in it is told before the training."""
@@ -219,7 +248,7 @@ class _Fit:
         confined = self.options.media_root is not None
         return Asked(decode(self.valid, prepared.schema, prepared.preprocessors, confined=confined), truths)
 
-    def _check_encoders(self, schema: Any, preset: Preset) -> None:
+    def _check_encoders(self, schema: Schema, preset: Preset) -> None:
         """Refuse a wrong encoder name before any medium is decoded."""
         from omnifuse.encoders import encoder_entry
         from omnifuse.errors import InputError, did_you_mean
@@ -280,6 +309,19 @@ class _Fit:
             seconds = None if seconds is None else seconds - (limit or 0.0)
         return replace(task, spec=replace(task.spec, table=self.choice)), seconds
 
+    def _search(
+        self, prepared: Prepared, partition: Partition, preset: Preset
+    ) -> tuple[Partition, Preset, SearchResult]:
+        """Try settings on rows that are not scored afterwards; with folds, one fold alone is scored."""
+        from omnifuse.api.search import search_settings
+
+        elsewhere = self.asked is not None
+        partition = partition if elsewhere else partition.narrowed()
+        preset, found = search_settings(
+            prepared, partition, preset, options=self.options, listen=self.listen, elsewhere=elsewhere
+        )
+        return partition, preset, found
+
     def _train(
         self,
         prepared: Prepared,
@@ -291,6 +333,7 @@ class _Fit:
         network: Network | None,
     ) -> Trained:
         from omnifuse.api.comparison import compare, no_comparison
+        from omnifuse.api.curve import score_curve
         from omnifuse.api.measuring import measure
         from omnifuse.api.members import Budget, Task, train_members
 
@@ -315,6 +358,11 @@ class _Fit:
             else no_comparison()
         )
         self.listen("stage", {"text": "calibrating and scoring every subset of fields"})
-        return measure(
+        trained = measure(
             prepared, partition, network=network, comparison=comparison, asked=self.asked, seed=self.options.seed
         )
+        if self.options.curve and seed == self.options.seed:
+            curve = score_curve(prepared, partition, task, network, options=self.options, listen=self.listen)
+            for name, points in curve.items():
+                trained.results[name]["curve"] = points
+        return trained

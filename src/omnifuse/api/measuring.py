@@ -86,7 +86,10 @@ def measure(
         answers = calibrate
         if partition.fold is None:
             answers = answers_of_members(prepared, partition, network, partition.report, subsets)
-        scores = _held_out_scores(prepared, partition, answers, readouts if partition.fold is None else bare)
+        elif len(partition.report) < len(partition.calibrate):
+            answers = {subset: raw.rows(partition.places) for subset, raw in calibrate.items()}
+        asked_of = (answers, readouts) if partition.fold is None else (calibrate, bare)
+        scores = _held_out_scores(prepared, partition, *asked_of)
         level = network.spec.interval
         scored, results = _score_held_out(
             prepared, partition, answers, scores, comparison=comparison, level=level, seed=seed
@@ -100,14 +103,26 @@ def _held_out_scores(
     answers: Mapping[Subset, RawOutputs],
     readouts: Mapping[str, TargetReadout],
 ) -> dict[str, tuple[Scores, Scores]]:
-    """Target to scores and intervals of held-out rows: by its readout, in folds by one without the row's own fold."""
+    """Target to scores and intervals of held-out rows: by its readout, in folds by one without the row's own fold.
+
+    Args:
+        prepared: The table.
+        partition: Which of its rows are scored.
+        answers: Subset to raw outputs of the report rows, or in folds of the calibration rows.
+        readouts: Target to its readout; in folds the bare one.
+    """
     if partition.fold is None:
         return {name: answered(readout, answers) for name, readout in readouts.items()}
-    rows, folds = partition.report, partition.fold[partition.report]
-    return {
+    rows, folds = partition.calibrate, partition.fold[partition.calibrate]
+    found = {
         name: crossfitted(bare, answers, prepared.targets[name][rows], folds, in_time=partition.in_time)
         for name, bare in readouts.items()
     }
+
+    def reported(scores: Scores) -> Scores:
+        return {subset: item[partition.places] for subset, item in scores.items()}
+
+    return {name: (reported(scores), reported(intervals)) for name, (scores, intervals) in found.items()}
 
 
 def _score_held_out(

@@ -31,6 +31,8 @@ class FitOptions:
         fusion: A fusion; or several with commas between, or "all": each is trained on an equal share of the time.
         minutes: Upper limit for training the model (not the baselines); None takes 6.
         epochs: Fixed number of passes instead of a time limit; gives bit-equal results on one machine.
+        search: Minutes in which settings are tried before the model is trained; None for no search.
+        curve: Whether the score is also measured for fewer rows.
         max_bad: Largest share (0 to 1) of unreadable cells of a field that is accepted.
     """
 
@@ -55,6 +57,8 @@ class FitOptions:
     max_bad: float = 0.01
     media_root: Path | None = None
     report_media: str = "sample"
+    search: float | None = None
+    curve: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -62,7 +66,7 @@ class FitOptions:
             raise InputError("no label column was given", fix="Say --label COLUMN")
         if self.minutes is not None and self.epochs is not None:
             raise InputError("--minutes and --epochs were both given", fix="Give one of them")
-        for name in ("minutes", "epochs", "seeds"):
+        for name in ("minutes", "epochs", "seeds", "search"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"--{name} is {value}", fix="Give a number above 0")

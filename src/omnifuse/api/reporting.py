@@ -172,6 +172,19 @@ def _balancing(
     )
 
 
+def _search_words(search: dict[str, Any]) -> str:
+    """What the score of a trial is and what came of them."""
+    trials = search["trials"]
+    ended = sum(item["score"] is not None for item in trials)
+    chosen = ", ".join(f"{name}={value}" for name, value in search["settings"].items())
+    return (
+        f"{len(trials)} settings were tried with {search['passes']} passes each, on rows that this report does not "
+        f"score; {ended} to the end. The score is the share of what is unknown that is explained: 1 is perfect, 0 is "
+        f"no better than class shares or the mean. "
+        + (f"Chosen: {chosen}." if chosen else "None ended, so the preset stayed as it was.")
+    )
+
+
 def write_fit_report(
     path: Path,
     *,
@@ -185,6 +198,7 @@ def write_fit_report(
     media: bool,
     seeds: dict[str, dict[str, Any]],
     fusions: dict[str, Any] | None = None,
+    search: dict[str, Any] | None = None,
 ) -> Path:
     """Write report.html of a fit."""
     pages = tuple(
@@ -214,5 +228,6 @@ def write_fit_report(
         notes=tuple(notes),
         facts=facts,
         fusions=fusions,
+        search={**search, "words": _search_words(search)} if search else {},
     )
     return write_report(data, path)

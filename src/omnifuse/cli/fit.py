@@ -44,6 +44,10 @@ def fit(
     max_bad: float = typer.Option(0.01, "--max-bad", help="Largest accepted share of unreadable cells of a field."),
     media_root: Path | None = typer.Option(None, "--media-root", help="Media may lie only in this folder."),
     report_media: str = typer.Option("sample", "--report-media", help="none or sample: examples in the report."),
+    search: float | None = typer.Option(
+        None, "--search", metavar="MINUTES", help="Try settings for so long first; the best ones train the model."
+    ),
+    curve: bool = typer.Option(False, "--curve", help="Also measure the score for fewer rows: would more rows help?"),
     as_json: bool = typer.Option(False, "--json", help="Results as one JSON document on stdout."),
 ) -> None:
     """Train a model on TABLE, measure it honestly and write the run folder."""
@@ -75,6 +79,8 @@ def fit(
             max_bad=max_bad,
             media_root=media_root,
             report_media=report_media,
+            search=search,
+            curve=curve,
             progress=progress,
         )
     finally:
@@ -82,14 +88,34 @@ def fit(
     result = {"artefact": str(out / "model"), **model.manifest["fit"], "targets": model.metrics["targets"]}
     if "fusions" in model.manifest:
         result["fusions"] = model.manifest["fusions"]
+    if "search" in model.manifest:
+        result["search"] = model.manifest["search"]
     if as_json:
         print_json(result)
     else:
         print_result(result, out)
 
 
+def print_search(search: dict[str, Any]) -> None:
+    """The journal of a search, best trial first named."""
+    rows = [
+        (
+            str(trial["trial"]),
+            " ".join(f"{name}={value}" for name, value in trial["settings"].items()),
+            trial["state"] if trial["score"] is None else f"{trial['score']:.3f}",
+            f"{trial['seconds']:.1f}",
+        )
+        for trial in search["trials"]
+    ]
+    print_table("search for settings", ("trial", "settings", "score", "seconds"), rows)
+    chosen = " ".join(f"--set {name}={value}" for name, value in search["settings"].items())
+    typer.echo(f"settings: {chosen or 'those of the preset, since no trial ended'}")
+
+
 def print_result(result: dict[str, Any], out: Path) -> None:
     """Scores, verdict and where everything lies, for a person."""
+    if "search" in result:
+        print_search(result["search"])
     for name, target in result["targets"].items():
         rows = [(metric, score_text(score)) for metric, score in target["metrics"].items()]
         print_table(f"{name} ({target['task']})", ("metric", "score (95% interval)"), rows)
@@ -100,6 +126,11 @@ def print_result(result: dict[str, Any], out: Path) -> None:
             metric = next(iter(target["metrics"]))
             rows = [(kind, score_text(scores.get(metric))) for kind, scores in others.items()]
             print_table("", ("without the whole model", metric), rows)
+        points = target.get("curve", ())
+        if points:
+            metric = next(iter(target["metrics"]))
+            rows = [(str(point["rows"]), score_text(point["metrics"][metric])) for point in points]
+            print_table("", ("rows learnt from", f"{metric}, one network"), rows)
         fusion = target.get("fusion") or {}
         if fusion.get("verdict"):
             p = f" (p = {fusion['p']:.3g})" if fusion.get("p") is not None else ""

@@ -8,6 +8,7 @@ from omnifuse.layers.dropout import ChannelDropout, Dropout
 from omnifuse.layers.mlp import MLP
 from omnifuse.layers.pooling import POOLINGS, AttentionPool, MaxPool, MeanPool, WeightedPool
 from omnifuse.layers.positions import sinusoids
+from omnifuse.layers.stochastic_depth import StochasticDepth, set_stochastic_depth
 
 __all__ = [
     "MLP",
@@ -24,7 +25,9 @@ __all__ = [
     "GatedBlock",
     "MaxPool",
     "MeanPool",
+    "StochasticDepth",
     "TransformerBlock",
     "WeightedPool",
+    "set_stochastic_depth",
     "sinusoids",
 ]

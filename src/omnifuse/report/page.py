@@ -11,6 +11,7 @@ import numpy as np
 
 from omnifuse.report import charts
 from omnifuse.report.fusions import fusion_cells
+from omnifuse.report.growth import curve_points, growth_words
 from omnifuse.report.metrics import is_simple, main_metric, metric_words
 
 # Name, value, interval low and high, whether it is blue
@@ -74,6 +75,7 @@ class ReportData:
     notes: tuple[str, ...] = ()
     facts: dict[str, str] = field(default_factory=dict)
     fusions: dict[str, Any] | None = None
+    search: dict[str, Any] = field(default_factory=dict)
 
 
 def _interval(score: dict[str, Any]) -> str:
@@ -168,6 +170,7 @@ def _target(target: TargetData) -> dict[str, Any]:
         )
         seeds = {"count": next(iter(target.seeds.values()))[2], "text": listed}
     ece = result.get("calibration", {}).get("ece")
+    curve = curve_points(result.get("curve", ()), metric)
     return {
         "name": target.name,
         "tiles": _tiles(result["metrics"], target.leading) + _coverage_tiles(result.get("interval") or {}),
@@ -182,6 +185,8 @@ def _target(target: TargetData) -> dict[str, Any]:
         "reliability": charts.reliability(target.reliability) if target.reliability else "",
         "ece": "-" if ece is None else f"{ece:.3f}",
         "examples": target.examples,
+        "growth": charts.growth(curve, title=words) if len(curve) > 1 else "",
+        "growth_words": growth_words(curve, metric, result["curve"][0]["scored"]) if curve else "",
     }
 
 
