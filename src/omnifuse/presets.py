@@ -43,6 +43,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "largest_image": (4, 4096),
     "max_seconds": (0.05, 600.0),
     "max_tokens": (4, 65_536),
+    "max_steps": (2, 65_536),
     "vocab_size": (300, 1_000_000),
 }
 
@@ -186,6 +187,7 @@ class Preset:
         largest_image: Longest side of decoded pictures.
         max_seconds: Longest part of a sound that is read.
         max_tokens: Longest text.
+        max_steps: Steps of a series; longer ones become means over so many equal stretches of time.
         vocab_size: Largest vocabulary.
     """
 
@@ -195,6 +197,7 @@ class Preset:
     largest_image: int = 64
     max_seconds: float = 10.0
     max_tokens: int = 192
+    max_steps: int = 512
     vocab_size: int = 4096
 
     def __post_init__(self) -> None:
@@ -206,6 +209,7 @@ class Preset:
         by_modality: dict[Modality, dict[str, Any]] = {
             Modality.IMAGE: {"largest": self.largest_image},
             Modality.AUDIO: {"max_seconds": self.max_seconds},
+            Modality.SERIES: {"max_steps": self.max_steps},
             Modality.TEXT: {"max_length": self.max_tokens, "vocab_size": self.vocab_size},
         }
         return {item.name: by_modality[item.modality] for item in schema.inputs if item.modality in by_modality}
@@ -219,6 +223,7 @@ PRESETS: dict[str, Preset] = {
         largest_image=32,
         max_seconds=5.0,
         max_tokens=96,
+        max_steps=256,
         vocab_size=2048,
     ),
     "small": Preset("small", ModelSpec(dim=64), TrainingSpec(), largest_image=64),

@@ -11,15 +11,16 @@ import numpy as np
 from omnifuse.data.augment_audio import AudioAugment
 from omnifuse.data.augment_cells import TableAugment, TextAugment
 from omnifuse.data.augment_image import ImageAugment
+from omnifuse.data.augment_series import SeriesAugment
 from omnifuse.errors import InputError
 from omnifuse.schema import Modality
 
 if TYPE_CHECKING:  # the packs read media, which augmentation does not need
     from omnifuse.data.pack import PackedRows
 
-__all__ = ["AudioAugment", "Augment", "Augmenter", "ImageAugment", "TableAugment", "TextAugment"]
+__all__ = ["AudioAugment", "Augment", "Augmenter", "ImageAugment", "SeriesAugment", "TableAugment", "TextAugment"]
 
-Augment = ImageAugment | AudioAugment | TextAugment | TableAugment
+Augment = ImageAugment | AudioAugment | TextAugment | TableAugment | SeriesAugment
 _UNLEVELLED_GAIN_DB = 6.0
 
 
@@ -113,6 +114,16 @@ def _usual(modality: Modality, strength: float, preprocessor: Any) -> Augment | 
     if modality == Modality.TEXT:
         text = TextAugment()
         return TextAugment(dropout=share(text.dropout), span=share(text.span))
+    if modality == Modality.SERIES:
+        series = SeriesAugment()
+        return SeriesAugment(
+            jitter=series.jitter * strength,
+            scaling=series.scaling * strength,
+            warp=share(series.warp),
+            warp_factor=series.warp_factor**strength,
+            gaps=share(series.gaps),
+            gap=share(series.gap),
+        )
     if modality == Modality.TABLE:
         table = TableAugment()
         return TableAugment(dropout=share(table.dropout), jitter=table.jitter * strength)

@@ -11,6 +11,7 @@ import numpy as np
 
 from omnifuse.data.categories import category_text
 from omnifuse.data.kinds import Kind, judge
+from omnifuse.data.media_series import is_series_text
 from omnifuse.data.numbers import parse_numbers
 from omnifuse.data.tables import Table
 from omnifuse.data.targets import class_text, tag_texts
@@ -18,7 +19,15 @@ from omnifuse.errors import InputError, did_you_mean
 from omnifuse.schema import Field, Modality, Schema, Target, TaskKind
 
 SAMPLED_CELLS = 2000
-FIELD_MODALITIES = (Modality.TEXT, Modality.IMAGE, Modality.AUDIO, Modality.NUMBER, Modality.CATEGORY, Modality.DATE)
+FIELD_MODALITIES = (
+    Modality.TEXT,
+    Modality.IMAGE,
+    Modality.AUDIO,
+    Modality.NUMBER,
+    Modality.CATEGORY,
+    Modality.DATE,
+    Modality.SERIES,
+)
 TRAINABLE = (TaskKind.CLASSIFICATION, TaskKind.TAGGING, TaskKind.REGRESSION)
 MAX_INTEGER_CLASSES = 20
 MAX_CLASSES = 10_000
@@ -44,8 +53,13 @@ def _check_name(table: Table, column: str, option: str) -> None:
 
 def _files_exist(table: Table, cells: list[Any]) -> bool:
     """False only where the cells name files and none of the sampled ones is there."""
-    named = [cell for cell in cells if isinstance(cell, str | Path)][:20]
+    named = [cell for cell in cells if isinstance(cell, Path) or (isinstance(cell, str) and not is_series_text(cell))]
+    named = named[:20]
     return not named or any(_exists(table.root or Path(), cell) for cell in named)
+
+
+def _may_be_files(modality: Modality) -> bool:
+    return modality.is_media or modality is Modality.SERIES
 
 
 def _exists(root: Path, cell: str | Path) -> bool:
@@ -62,7 +76,7 @@ def _field_of(sample: Table, column: str, wanted: str | None) -> tuple[Kind, flo
         kind = judge(column, cells)
         if kind.modality is not None and kind.modality not in FIELD_MODALITIES:
             kind = Kind(None, f"it holds {kind.modality}, which this version does not learn from", "drop")
-        elif kind.modality is not None and kind.modality.is_media and not _files_exist(sample, cells):
+        elif kind.modality is not None and _may_be_files(kind.modality) and not _files_exist(sample, cells):
             kind = Kind(kind.modality, f"{kind.reason}, but none of these files is there", "absent")
         return kind, _missing_share(cells)
     try:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from omnifuse.data.cache import MediaCache
-from omnifuse.data.decoded import CUT, REPAIRED, DecodedMedium
+from omnifuse.data.decoded import CUT, REPAIRED, SERIES_WORDS, DecodedMedium
 from omnifuse.data.media import MediaDoor
 from omnifuse.data.table import TablePreprocessor
 from omnifuse.data.tables import Table
@@ -213,6 +213,11 @@ def _media_pack(
     return _join(parts, preprocessor, remarks), bad
 
 
+def _series_pack(cells: list[Any], name: str, preprocessor: Any, door: MediaDoor) -> tuple[Pack, list[BadCell]]:
+    """Series: most lie in the table itself and none takes long, so they are read at once in this process."""
+    return _media_pack(cells, name, preprocessor, door=door, num_workers=0, cache_dir=None)
+
+
 def _num_cores() -> int:
     """Cores that this process may use, 8 at most."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -221,13 +226,18 @@ def _num_cores() -> int:
 
 def media_findings(packs: Mapping[str, Pack]) -> list[Finding]:
     """What was left out or changed of media that were read: counted, with the first rows."""
-    what = {CUT: "are longer than what is read of them", REPAIRED: "hold samples or pixels that are no numbers"}
+    what = {
+        CUT: "are longer than what is read of them",
+        REPAIRED: "hold samples or pixels that are no numbers",
+        **SERIES_WORDS,
+    }
     found = []
     for name, pack in packs.items():
         for kind, words in what.items():
             remarks = [remark for remark in pack.remarks if remark.kind == kind]
             if remarks:
-                text = f"{len(remarks)} of {int(pack.present.sum())} media in '{name}' {words}, the first: "
+                num_media = len({remark.row for remark in remarks})
+                text = f"{num_media} of {int(pack.present.sum())} media in '{name}' {words}, the first: "
                 rows = tuple(remark.row for remark in remarks[:_ROWS_NAMED])
                 found.append(Finding(kind, name, text + remarks[0].text, "warning", rows))
     return found
@@ -264,7 +274,9 @@ def build_packs(
             packs[item.name], wrong = _table_pack(table, item, preprocessor)
         else:
             cells = _cells(table, item.columns[0])
-            if item.modality.is_media:
+            if item.modality is Modality.SERIES:
+                packs[item.name], wrong = _series_pack(cells, item.name, preprocessor, door)
+            elif item.modality.is_media:
                 packs[item.name], wrong = _media_pack(
                     cells, item.name, preprocessor, door=door, num_workers=num_workers, cache_dir=cache_dir
                 )

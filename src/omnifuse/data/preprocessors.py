@@ -11,6 +11,8 @@ import numpy as np
 from omnifuse.data.audio import AudioPreprocessor
 from omnifuse.data.date import DatePreprocessor
 from omnifuse.data.image import ImagePreprocessor
+from omnifuse.data.media_series import object_series
+from omnifuse.data.series import SeriesPreprocessor
 from omnifuse.data.table import TablePreprocessor
 from omnifuse.data.text import TextPreprocessor
 from omnifuse.errors import ArtefactError, InputError, MediaError, did_you_mean
@@ -18,6 +20,8 @@ from omnifuse.schema import Input, Modality, Schema
 
 # So many media are opened to choose a picture size or a sampling rate.
 NUM_SAMPLED_MEDIA = 64
+# Series are small: so many are read to scale their channels.
+NUM_SAMPLED_SERIES = 512
 
 
 @runtime_checkable
@@ -53,7 +57,7 @@ class Columns(Protocol):
 
 
 class Door(Protocol):
-    """What fitting needs of the media door; `audio_rate(cell) -> int` is used too where it has one."""
+    """What fitting needs of the media door; `audio_rate(cell)` and `series(cell)` are used too where it has them."""
 
     def image(self, cell: Any) -> np.ndarray:
         """Decoded pixels (H, W, 3)."""
@@ -66,6 +70,7 @@ PREPROCESSORS: dict[str, type] = {
     AudioPreprocessor.kind: AudioPreprocessor,
     TablePreprocessor.kind: TablePreprocessor,
     DatePreprocessor.kind: DatePreprocessor,
+    SeriesPreprocessor.kind: SeriesPreprocessor,
 }
 
 
@@ -150,13 +155,13 @@ class _Source:
     def cells(self) -> list[Any]:
         return self.table.cells(self.item.columns[0], self.rows)
 
-    def sampled(self, measure: Callable[[Any], Any]) -> list[Any]:
+    def sampled(self, measure: Callable[[Any], Any], most: int = NUM_SAMPLED_MEDIA) -> list[Any]:
         """`measure` of some media, spread evenly over the rows; those that cannot be read are passed over."""
-        count = min(len(self.rows), 4 * NUM_SAMPLED_MEDIA)
+        count = min(len(self.rows), 4 * most)
         picked = self.rows[np.linspace(0, len(self.rows) - 1, count).astype(np.int64)] if count else self.rows
         cells = [cell for cell in self.table.cells(self.item.columns[0], picked) if cell is not None]
-        step = max(1, len(cells) // NUM_SAMPLED_MEDIA)
-        return list(_measured(cells[::step][:NUM_SAMPLED_MEDIA], measure))
+        step = max(1, len(cells) // most)
+        return list(_measured(cells[::step][:most], measure))
 
     def names(self, modality: Modality) -> list[str]:
         wanted = {item.name for item in self.schema.fields if item.modality == modality}
@@ -238,10 +243,16 @@ def _fit_audio(source: _Source, options: dict[str, Any]) -> Preprocessor:
     return _call(source, AudioPreprocessor.fit, options, [int(rate) for rate in rates if rate])
 
 
+def _fit_series(source: _Source, options: dict[str, Any]) -> Preprocessor:
+    read = getattr(source.door, "series", object_series)
+    return _call(source, SeriesPreprocessor.fit, options, source.sampled(read, NUM_SAMPLED_SERIES))
+
+
 _FITTERS: dict[Modality, Callable[[_Source, dict[str, Any]], Preprocessor]] = {
     Modality.TEXT: _fit_text,
     Modality.IMAGE: _fit_image,
     Modality.AUDIO: _fit_audio,
     Modality.TABLE: _fit_table,
     Modality.DATE: _fit_date,
+    Modality.SERIES: _fit_series,
 }

@@ -5,6 +5,7 @@ from omnifuse.encoders.date import DateEncoder
 from omnifuse.encoders.image import ConvImageEncoder, TransformerImageEncoder
 from omnifuse.encoders.projector import Projectors, SharedTrunk
 from omnifuse.encoders.registry import DEFAULT_ENCODERS, ENCODERS, EncoderOptions, encoder_entry
+from omnifuse.encoders.series import ConvSeriesEncoder, PatchSeriesEncoder
 from omnifuse.encoders.table import TableEncoder
 from omnifuse.encoders.text import TextEncoder
 
@@ -13,8 +14,10 @@ __all__ = [
     "ENCODERS",
     "ConvAudioEncoder",
     "ConvImageEncoder",
+    "ConvSeriesEncoder",
     "DateEncoder",
     "EncoderOptions",
+    "PatchSeriesEncoder",
     "Projectors",
     "SharedTrunk",
     "TableEncoder",

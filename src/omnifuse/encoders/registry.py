@@ -18,6 +18,7 @@ from torch import nn
 from omnifuse.encoders.audio import ConvAudioEncoder, TransformerAudioEncoder
 from omnifuse.encoders.date import DateEncoder
 from omnifuse.encoders.image import ConvImageEncoder, TransformerImageEncoder
+from omnifuse.encoders.series import ConvSeriesEncoder, PatchSeriesEncoder
 from omnifuse.encoders.table import TableEncoder
 from omnifuse.encoders.text import TextEncoder
 from omnifuse.errors import InputError, did_you_mean
@@ -112,6 +113,25 @@ def _date(preprocessor: Any, options: EncoderOptions) -> nn.Module:
     )
 
 
+def _series_conv(preprocessor: Any, options: EncoderOptions) -> nn.Module:
+    return ConvSeriesEncoder(
+        dim=options.dim,
+        num_channels=preprocessor.num_channels,
+        step_s=preprocessor.step_s,
+        dropout=options.dropout,
+    )
+
+
+def _series_patch(preprocessor: Any, options: EncoderOptions) -> nn.Module:
+    return PatchSeriesEncoder(
+        num_channels=preprocessor.num_channels,
+        step_s=preprocessor.step_s,
+        max_steps=preprocessor.max_steps,
+        gated=options.gated,
+        **_deep(options),
+    )
+
+
 ENCODERS: dict[str, EncoderEntry] = {
     "text-transformer": EncoderEntry(Modality.TEXT, _text, "transformer over BPE tokens beside a bag of n-grams"),
     "image-conv": EncoderEntry(Modality.IMAGE, _image_conv, "residual convolutional net"),
@@ -127,6 +147,10 @@ ENCODERS: dict[str, EncoderEntry] = {
     ),
     "table-periodic": EncoderEntry(Modality.TABLE, _table("periodic"), "feature-token transformer, periodic numbers"),
     "date-cycles": EncoderEntry(Modality.DATE, _date, "hour, weekday and season as circles, and time elapsed"),
+    "series-conv": EncoderEntry(Modality.SERIES, _series_conv, "convolutions over time beside pooled statistics"),
+    "series-patch": EncoderEntry(
+        Modality.SERIES, _series_patch, "transformer over patches of steps beside pooled statistics"
+    ),
 }
 
 DEFAULT_ENCODERS: dict[Modality, str] = {
@@ -135,6 +159,7 @@ DEFAULT_ENCODERS: dict[Modality, str] = {
     Modality.AUDIO: "audio-conv",
     Modality.TABLE: "table-piecewise",
     Modality.DATE: "date-cycles",
+    Modality.SERIES: "series-conv",
 }
 
 

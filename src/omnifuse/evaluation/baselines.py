@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from omnifuse.data.text import clean_text
-from omnifuse.evaluation.features import date_features, picture_features, sound_features, table_features
+from omnifuse.evaluation.features import (
+    date_features,
+    picture_features,
+    series_features,
+    sound_features,
+    table_features,
+)
 from omnifuse.evaluation.fitted_features import (
     Features,
     joined,
@@ -117,7 +123,8 @@ def simple_baselines(
     """Fit the simple models and answer the scored rows.
 
     "majority" always; "FIELD: tf-idf + linear" for text, "FIELD: pixels + linear" for pictures, "FIELD: mfcc + svm" for
-    sounds, "FIELD: linear" and "FIELD: trees" for table and date inputs, "all fields: trees" where there are several.
+    sounds, "FIELD: statistics + linear" and "FIELD: trees" for series, "FIELD: linear" and "FIELD: trees" for table and
+    date inputs, "all fields: trees" where there are several.
 
     Args:
         data: Table, packs and labels.
@@ -207,7 +214,14 @@ def _answers(data: BaselineData, baseline: _Baseline, train: np.ndarray, asked: 
 
 def _baselines(data: BaselineData) -> Iterator[_Baseline]:
     """Quick ones first, features made when their turn comes; they are kept for the model of all fields."""
-    quick = {Modality.TABLE: 0, Modality.DATE: 1, Modality.TEXT: 2, Modality.AUDIO: 3, Modality.IMAGE: 4}
+    quick = {
+        Modality.TABLE: 0,
+        Modality.DATE: 1,
+        Modality.SERIES: 2,
+        Modality.TEXT: 3,
+        Modality.AUDIO: 4,
+        Modality.IMAGE: 5,
+    }
     known = [item for item in data.schema.inputs if item.modality in quick]
     inputs = sorted(known, key=lambda item: quick[item.modality])
     trees = data.target.kind is not TaskKind.TAGGING or data.num_classes <= MOST_TREE_TAGS
@@ -234,6 +248,10 @@ def _of_input(data: BaselineData, item: Input) -> tuple[list[tuple[str, Learner,
     if item.modality is Modality.DATE:
         dates = date_features(pack)
         return [("linear", LINEAR, standardised(dates)), ("trees", TREES, unchanged(dates))], unchanged(dates)
+    if item.modality is Modality.SERIES:
+        series = series_features(pack)
+        learners = [("statistics + linear", LINEAR, standardised(series)), ("trees", TREES, unchanged(series))]
+        return learners, unchanged(series)
     if item.modality is Modality.TEXT:
         texts = ["" if cell is None else clean_text(cell) for cell in data.table.cells(item.columns[0])]
         words = word_counts(texts)
