@@ -212,7 +212,11 @@ class Preset:
             Modality.SERIES: {"max_steps": self.max_steps},
             Modality.TEXT: {"max_length": self.max_tokens, "vocab_size": self.vocab_size},
         }
-        return {item.name: by_modality[item.modality] for item in schema.inputs if item.modality in by_modality}
+        found = {item.name: by_modality[item.modality] for item in schema.inputs if item.modality in by_modality}
+        history = schema.history
+        if history is not None and history.name in found:
+            found[history.name] = {"max_steps": min(max(history.window, 2), self.max_steps)}
+        return found
 
 
 PRESETS: dict[str, Preset] = {

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from omnifuse.errors import InputError, MissingDependencyError
+from omnifuse.schema.history import MOST_WINDOW
 
 Listener = Callable[[str, dict[str, Any]], None]
 SMALL_TABLE_ROWS = 5000
 DEFAULT_MINUTES = 6.0
+# Past rows that each row gets where a time column is named
+DEFAULT_WINDOW = 60
 LOGGERS = ("tensorboard", "wandb", "none")
 
 
@@ -27,6 +30,7 @@ class FitOptions:
     Attributes:
         labels: Target columns, at least one.
         out: Run folder.
+        window: Past rows that each row gets with `time`; 0 for none.
         minutes: Upper limit for training the model (not the baselines); None takes 6.
         epochs: Fixed number of passes instead of a time limit; gives bit-equal results on one machine.
         max_bad: Largest share (0 to 1) of unreadable cells of a field that is accepted.
@@ -43,6 +47,7 @@ class FitOptions:
     drop: tuple[str, ...] = ()
     group: str | None = None
     time: str | None = None
+    window: int = DEFAULT_WINDOW
     seed: int = 0
     seeds: int = 1
     minutes: float | None = None
@@ -64,6 +69,8 @@ class FitOptions:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"--{name} is {value}", fix="Give a number above 0")
+        if not 0 <= self.window <= MOST_WINDOW:
+            raise InputError(f"--window is {self.window}", fix=f"Give a number of rows from 0 to {MOST_WINDOW}")
         if self.seed < 0:
             raise InputError(f"--seed is {self.seed}", fix="Give a whole number from 0")
         if not 0 <= self.max_bad <= 1:

@@ -34,8 +34,7 @@ def ordered_steps(raw: RawSeries) -> tuple[np.ndarray, np.ndarray, list[tuple[st
         times = np.arange(len(values), dtype=np.float64)
     elif not raw.derived or not bool((np.diff(times) > 0).all()):
         values, times = _tidy(values, times, remarks)
-    if not raw.derived:
-        remarks += _gaps(times) + _jumps(values, raw.channels)
+    remarks = [] if raw.derived else [*remarks, *_gaps(times), *_jumps(values, raw.channels)]
     end = times[-1] if raw.end is None else max(raw.end, times[-1])
     return values, times - end, remarks
 
