@@ -271,7 +271,9 @@ def automatic(schema: Schema, num_rows: int) -> Preset:
     if num_rows < PLENTY_ROWS:
         training = replace(start.training, epochs=epochs, augment=0.5)
         return replace(start, name="auto", training=training)
-    model = replace(start.model, dropout=0.0, modality_dropout=0.1, shallow="linear")
+    # Of days that were not learnt from, trees on the past rows err elsewhere than a line does
+    shallow = "linear" if schema.history is None else "linear+forest"
+    model = replace(start.model, dropout=0.0, modality_dropout=0.1, shallow=shallow)
     return replace(start, name="auto", model=model, training=replace(start.training, epochs=epochs, augment=0.3))
 
 
