@@ -17,7 +17,8 @@ class History:
         group: Column of groups, which are kept apart, or None.
         window: Largest number of past rows.
         columns: Number columns that are read of them.
-        name: Input that holds the past rows as a series of differences from the row itself; "" where there are no number columns.
+        name: Input that holds the past rows as a series of differences from the row itself; "" where there are no
+            number columns.
         differences: Derived column, its number column, and how many rows back that is compared with.
         clock: Derived column and what it is of the time: a name in `data.history.CLOCK`.
         gap_s: A longer time between two rows cuts the history.
