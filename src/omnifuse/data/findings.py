@@ -296,4 +296,4 @@ def _jump_findings(sheet: Sheet, schema: Schema, sequences: list[np.ndarray]) ->
 def _jumps(numbers: np.ndarray, places: np.ndarray) -> list[int]:
     """First places of blocks whose median is far from that of the block before."""
     places = places[np.isfinite(numbers[places])]
-    return places[jump_starts(numbers[places])].tolist()
+    return [int(places[start]) for start in jump_starts(numbers[places])]

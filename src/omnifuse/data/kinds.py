@@ -90,8 +90,9 @@ def _is_series(cell: Any) -> bool:
             return False
     elif not isinstance(cell, list) and not is_text:
         return False
+    remarks: list[str] = []
     try:
-        raw = object_series(cell, remarks=(remarks := []))
+        raw = object_series(cell, remarks=remarks)
     except MediaError:
         return False
     return not remarks and raw.values.size > 1
