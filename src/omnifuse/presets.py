@@ -48,6 +48,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "largest_image": (4, 4096),
     "max_seconds": (0.05, 600.0),
     "max_tokens": (4, 65_536),
+    "max_steps": (2, 65_536),
     "vocab_size": (300, 1_000_000),
 }
 
@@ -233,6 +234,7 @@ class Preset:
         largest_image: Longest side of decoded pictures.
         max_seconds: Longest part of a sound that is read.
         max_tokens: Longest text.
+        max_steps: Steps of a series; longer ones become means over so many equal stretches of time.
         vocab_size: Largest vocabulary.
     """
 
@@ -242,6 +244,7 @@ class Preset:
     largest_image: int = 64
     max_seconds: float = 10.0
     max_tokens: int = 192
+    max_steps: int = 512
     vocab_size: int = 4096
 
     def __post_init__(self) -> None:
@@ -253,9 +256,14 @@ class Preset:
         by_modality: dict[Modality, dict[str, Any]] = {
             Modality.IMAGE: {"largest": self.largest_image},
             Modality.AUDIO: {"max_seconds": self.max_seconds},
+            Modality.SERIES: {"max_steps": self.max_steps},
             Modality.TEXT: {"max_length": self.max_tokens, "vocab_size": self.vocab_size},
         }
-        return {item.name: by_modality[item.modality] for item in schema.inputs if item.modality in by_modality}
+        found = {item.name: by_modality[item.modality] for item in schema.inputs if item.modality in by_modality}
+        history = schema.history
+        if history is not None and history.name in found:
+            found[history.name] = {"max_steps": min(max(history.window, 2), self.max_steps)}
+        return found
 
 
 PRESETS: dict[str, Preset] = {
@@ -266,6 +274,7 @@ PRESETS: dict[str, Preset] = {
         largest_image=32,
         max_seconds=5.0,
         max_tokens=96,
+        max_steps=256,
         vocab_size=2048,
     ),
     "small": Preset("small", ModelSpec(dim=64), TrainingSpec(), largest_image=64),
@@ -309,7 +318,9 @@ def automatic(schema: Schema, num_rows: int) -> Preset:
     if num_rows < PLENTY_ROWS:
         training = replace(start.training, epochs=epochs, augment=0.5)
         return replace(start, name="auto", training=training)
-    model = replace(start.model, dropout=0.0, modality_dropout=0.1, shallow="linear")
+    # Of days that were not learnt from, trees on the past rows err elsewhere than a line does
+    shallow = "linear" if schema.history is None else "linear+forest"
+    model = replace(start.model, dropout=0.0, modality_dropout=0.1, shallow=shallow)
     return replace(start, name="auto", model=model, training=replace(start.training, epochs=epochs, augment=0.3))
 
 

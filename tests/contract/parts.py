@@ -54,6 +54,10 @@ class _AudioStub:
     num_mels, num_columns = NUM_MELS, NUM_COLUMNS
 
 
+class _SeriesStub:
+    num_channels, step_s, max_steps = 3, 60.0, 512
+
+
 class _DateStub:
     earliest, latest, median = 1_500_000_000, 1_700_000_000, 1_650_000_000
 
@@ -83,6 +87,7 @@ PREPROCESSORS: dict[Modality, Any] = {
     Modality.PLACE: _PlaceStub(),
     Modality.TAGS: _TagsStub(),
     Modality.TABLE: _table_preprocessor(),
+    Modality.SERIES: _SeriesStub(),
 }
 
 
@@ -95,6 +100,8 @@ def _rows(modality: Modality, seed: int) -> list[dict[str, np.ndarray]]:
         return [{"log_mel": draw.normal(-4, 2, (size, NUM_COLUMNS)).astype(np.float32)} for size in LENGTHS]
     if modality is Modality.IMAGE:
         return [{"pixels": draw.integers(0, 256, (1, HEIGHT, WIDTH, 3), dtype=np.uint8)} for _ in LENGTHS]
+    if modality is Modality.SERIES:
+        return [_series_row(draw, size) for size in LENGTHS]
     if modality is Modality.DATE:
         return [{"seconds": draw.integers(-1_000_000_000, 2_000_000_000, 1)} for _ in LENGTHS]
     if modality is Modality.PLACE:
@@ -110,6 +117,15 @@ def _rows(modality: Modality, seed: int) -> list[dict[str, np.ndarray]]:
         {"x": draw.normal(), "y": draw.normal(), "z": draw.normal(), "k": "c", "l": "a"},
     ]
     return [table(row) for row in cells]
+
+
+def _series_row(draw: np.random.Generator, size: int) -> dict[str, np.ndarray]:
+    """Irregular steps with gaps, and a channel that is never observed."""
+    observed = draw.random((size, _SeriesStub.num_channels)) < 0.8
+    observed[-1, 0], observed[:, 2] = True, observed[:, 2] & (size > 5)
+    values = np.where(observed, draw.normal(0, 2, observed.shape), 0).astype(np.float32)
+    time_s = -np.cumsum(draw.exponential(60.0, size))[::-1].astype(np.float32)
+    return {"values": values, "time_s": np.ascontiguousarray(time_s), "observed": observed}
 
 
 def collate(rows: list[dict[str, np.ndarray]], like: dict[str, np.ndarray]) -> FieldBatch:
@@ -150,7 +166,7 @@ class EncoderCase:
 ENCODER_CASES = {
     f"{name}{'-gated' if gated else ''}": EncoderCase(name, gated)
     for name in ENCODERS
-    for gated in ((False, True) if "transformer" in name else (False,))
+    for gated in ((False, True) if "transformer" in name or name == "series-patch" else (False,))
 }
 
 

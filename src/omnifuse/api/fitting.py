@@ -9,7 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omnifuse.api.options import ALL_FUSIONS, DEFAULT_MINUTES, FitOptions, Listener, as_tuple, need_training, silent
+from omnifuse.api.options import (
+    ALL_FUSIONS,
+    DEFAULT_MINUTES,
+    DEFAULT_WINDOW,
+    FitOptions,
+    Listener,
+    as_tuple,
+    need_training,
+    silent,
+)
 from omnifuse.api.run_lock import sole_fit
 from omnifuse.data.tables import Table, open_table
 from omnifuse.schema import Schema
@@ -41,6 +50,7 @@ def fit(
     drop: Sequence[str] = (),
     group: str | None = None,
     time: str | None = None,
+    window: int = DEFAULT_WINDOW,
     seed: int = 0,
     seeds: int = 1,
     minutes: float | None = None,
@@ -72,7 +82,8 @@ def fit(
         settings: Single settings of the preset, `{"dropout": "0.2"}`.
         drop: Columns to leave out.
         group: Column whose groups are never divided between learning and scoring.
-        time: Column of times: later rows are held out.
+        time: Column of times: later rows are held out, and each row gets its past rows.
+        window: Largest number of past rows that it gets, those of its group; 0 for none.
         seed: Of everything random.
         seeds: Repeat with so many seeds; the model of the first is kept, mean and deviation are reported.
         minutes: Upper limit for training the model; 6 where neither this nor `epochs` is given.
@@ -112,6 +123,7 @@ def fit(
         drop=tuple(drop),
         group=group,
         time=time,
+        window=window,
         seed=seed,
         seeds=seeds,
         minutes=minutes,

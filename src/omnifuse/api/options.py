@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from omnifuse.errors import InputError, MissingDependencyError
+from omnifuse.schema.history import MOST_WINDOW
 
 Listener = Callable[[str, dict[str, Any]], None]
 SMALL_TABLE_ROWS = 5000
 DEFAULT_MINUTES = 6.0
 ALL_FUSIONS = "all"
+# Past rows that each row gets where a time column is named
+DEFAULT_WINDOW = 60
 LOGGERS = ("tensorboard", "wandb", "none")
 
 
@@ -29,6 +32,7 @@ class FitOptions:
         labels: Target columns, at least one.
         out: Run folder.
         fusion: A fusion; or several with commas between, or "all": each is trained on an equal share of the time.
+        window: Past rows that each row gets with `time`; 0 for none.
         minutes: Upper limit for training the model (not the baselines); None takes 6.
         epochs: Fixed number of passes instead of a time limit; gives bit-equal results on one machine.
         search: Minutes in which settings are tried before the model is trained; None for no search.
@@ -47,6 +51,7 @@ class FitOptions:
     drop: tuple[str, ...] = ()
     group: str | None = None
     time: str | None = None
+    window: int = DEFAULT_WINDOW
     seed: int = 0
     seeds: int = 1
     minutes: float | None = None
@@ -70,6 +75,8 @@ class FitOptions:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"--{name} is {value}", fix="Give a number above 0")
+        if not 0 <= self.window <= MOST_WINDOW:
+            raise InputError(f"--window is {self.window}", fix=f"Give a number of rows from 0 to {MOST_WINDOW}")
         if self.seed < 0:
             raise InputError(f"--seed is {self.seed}", fix="Give a whole number from 0")
         if not 0 <= self.max_bad <= 1:

@@ -33,7 +33,10 @@ def fit(
         "--group",
         help="Rows of one group are never divided between learning and scoring (with --time the order decides).",
     ),
-    time: str | None = typer.Option(None, "--time", help="Order of the rows; later rows are held out."),
+    time: str | None = typer.Option(
+        None, "--time", help="Order of the rows: later rows are held out, past rows are read."
+    ),
+    window: int = typer.Option(60, "--window", help="With --time: past rows that each row gets; 0 for none."),
     seed: int = typer.Option(0, "--seed", help="One seed gives the same model."),
     seeds: int = typer.Option(1, "--seeds", help="Repeat with so many seeds and print mean and sd."),
     minutes: float | None = typer.Option(None, "--minutes", help="Upper limit for the model's training. [default: 6]"),
@@ -69,6 +72,7 @@ def fit(
             drop=drop or (),
             group=group,
             time=time,
+            window=window,
             seed=seed,
             seeds=seeds,
             minutes=minutes,

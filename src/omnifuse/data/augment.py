@@ -11,6 +11,7 @@ import numpy as np
 from omnifuse.data.augment_audio import AudioAugment
 from omnifuse.data.augment_cells import PlaceAugment, TableAugment, TagsAugment, TextAugment
 from omnifuse.data.augment_image import ImageAugment
+from omnifuse.data.augment_series import SeriesAugment
 from omnifuse.errors import InputError
 from omnifuse.schema import Modality
 
@@ -23,12 +24,13 @@ __all__ = [
     "Augmenter",
     "ImageAugment",
     "PlaceAugment",
+    "SeriesAugment",
     "TableAugment",
     "TagsAugment",
     "TextAugment",
 ]
 
-Augment = ImageAugment | AudioAugment | TextAugment | TableAugment | TagsAugment | PlaceAugment
+Augment = ImageAugment | AudioAugment | TextAugment | TableAugment | TagsAugment | PlaceAugment | SeriesAugment
 # Of the training rows' spread
 _PLACE_JITTER = 0.02
 _UNLEVELLED_GAIN_DB = 6.0
@@ -131,6 +133,16 @@ def _usual(modality: Modality, strength: float, preprocessor: Any) -> Augment | 
     if modality == Modality.TEXT:
         text = TextAugment()
         return TextAugment(dropout=share(text.dropout), span=share(text.span))
+    if modality == Modality.SERIES:
+        series = SeriesAugment()
+        return SeriesAugment(
+            jitter=series.jitter * strength,
+            scaling=series.scaling * strength,
+            warp=share(series.warp),
+            warp_factor=series.warp_factor**strength,
+            gaps=share(series.gaps),
+            gap=share(series.gap),
+        )
     if modality == Modality.TABLE:
         table = TableAugment()
         return TableAugment(dropout=share(table.dropout), jitter=table.jitter * strength)

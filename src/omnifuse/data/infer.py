@@ -13,6 +13,7 @@ import numpy as np
 from omnifuse.data.categories import category_text
 from omnifuse.data.kinds import Kind, judge
 from omnifuse.data.media_parts import media_parts
+from omnifuse.data.media_series import is_series_text
 from omnifuse.data.numbers import parse_numbers
 from omnifuse.data.orders import known_order, order_levels
 from omnifuse.data.place import place_columns
@@ -29,6 +30,7 @@ FIELD_MODALITIES = (
     Modality.NUMBER,
     Modality.CATEGORY,
     Modality.DATE,
+    Modality.SERIES,
     Modality.PLACE,
     Modality.TAGS,
 )
@@ -57,8 +59,13 @@ def _check_name(table: Table, column: str, option: str) -> None:
 
 def _files_exist(table: Table, cells: list[Any]) -> bool:
     """False only where the cells name files and none of the sampled ones is there."""
-    named = [part for cell in cells for part in media_parts(cell) if isinstance(part, str | Path)][:20]
+    files = [cell for cell in cells if not (isinstance(cell, str) and is_series_text(cell))]
+    named = [part for cell in files for part in media_parts(cell) if isinstance(part, str | Path)][:20]
     return not named or any(_exists(table.root or Path(), cell) for cell in named)
+
+
+def _may_be_files(modality: Modality) -> bool:
+    return modality.is_media or modality is Modality.SERIES
 
 
 def _exists(root: Path, cell: str | Path) -> bool:
@@ -75,7 +82,7 @@ def _field_of(sample: Table, column: str, wanted: str | None) -> tuple[Kind, flo
         kind = judge(column, cells)
         if kind.modality is not None and kind.modality not in FIELD_MODALITIES:
             kind = Kind(None, f"it holds {kind.modality}, which this version does not learn from", "drop")
-        elif kind.modality is not None and kind.modality.is_media and not _files_exist(sample, cells):
+        elif kind.modality is not None and _may_be_files(kind.modality) and not _files_exist(sample, cells):
             kind = Kind(kind.modality, f"{kind.reason}, but none of these files is there", "absent")
         return kind, _missing_share(cells)
     try:

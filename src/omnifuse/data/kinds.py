@@ -12,10 +12,11 @@ import numpy as np
 
 from omnifuse.data.date import parse_date
 from omnifuse.data.media_parts import media_parts
+from omnifuse.data.media_series import SERIES_SUFFIXES, TIME_NAMES, is_series_text, object_series
 from omnifuse.data.numbers import parse_numbers
 from omnifuse.data.place import looks_like_place
 from omnifuse.data.targets import tag_texts
-from omnifuse.errors import InputError
+from omnifuse.errors import InputError, MediaError
 from omnifuse.schema import Modality
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff")
@@ -35,6 +36,9 @@ AUDIO_SUFFIXES = (
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".mpg", ".mpeg")
 _IMAGE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 _AUDIO_MAGIC = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"FORM", b"\xff\xfb", b"\xff\xf3", b".snd")
+_SERIES_MAGIC = (b"\x93NUMPY", b"PAR1")
+# Samples of a sound are 1 at full scale; a 2-D array is a picture only where it can be one
+_LOUDEST_SAMPLE = 4.0
 _ROW_NAME = re.compile(r"(?:^|[_\W])(?:id|uuid|guid|index|idx|row|key|serial)$|^(?:unnamed.*|column_1)$")
 _ID_NAME = re.compile(r"(?:^|[_\W])(?:id|uuid|guid)$")
 _CAMEL_ID = re.compile(r"[a-z]I[dD]$")
@@ -57,6 +61,8 @@ def _suffix_share(cells: Sequence[Any], suffixes: tuple[str, ...]) -> float:
 
 
 def _array_kind(cell: Any) -> Modality | None:
+    if _is_series(cell):
+        return Modality.SERIES
     if isinstance(cell, np.ndarray):
         if cell.ndim in (2, 3) and cell.shape[-1] > 0:
             return Modality.IMAGE
@@ -71,20 +77,46 @@ def _array_kind(cell: Any) -> Modality | None:
     return Modality.IMAGE if type(cell).__module__.startswith("PIL.") else None
 
 
+def _is_series(cell: Any) -> bool:
+    """Numbers in a list, a dict with times, JSON text of these, or an array that can be neither picture nor sound."""
+    if isinstance(cell, np.ndarray):
+        if cell.dtype.kind != "f" or cell.ndim not in (1, 2) or not cell.size:
+            return False
+        size = float(np.max(np.abs(cell)))
+        return not size <= _LOUDEST_SAMPLE if cell.ndim == 1 else not (size <= 1 and float(cell.min()) >= 0)
+    if isinstance(cell, bytes | bytearray):
+        return bytes(cell[:8]).startswith(_SERIES_MAGIC)
+    is_text = isinstance(cell, str) and is_series_text(cell)
+    if isinstance(cell, dict) or (is_text and cell.lstrip()[0] == "{"):
+        named = cell if isinstance(cell, dict) else {name for name in TIME_NAMES if f'"{name}"' in cell.lower()}
+        if not any(str(name).lower() in TIME_NAMES for name in named):
+            return False
+    elif not isinstance(cell, list) and not is_text:
+        return False
+    remarks: list[str] = []
+    try:
+        raw = object_series(cell, remarks=remarks)
+    except MediaError:
+        return False
+    return not remarks and raw.values.size > 1
+
+
 def _media_kind(cells: Sequence[Any]) -> Kind | None:
     for modality, suffixes in (
         (Modality.IMAGE, IMAGE_SUFFIXES),
         (Modality.AUDIO, AUDIO_SUFFIXES),
         (Modality.VIDEO, VIDEO_SUFFIXES),
+        (Modality.SERIES, SERIES_SUFFIXES),
     ):
         share = _suffix_share(cells, suffixes)
         if share >= 0.8:
             ends = sorted({Path(str(cell)).suffix.lower() for cell in cells})[:3]
             return Kind(modality, f"{share:.0%} of the cells name files ending in {', '.join(ends)}")
     kinds = [_array_kind(cell) for cell in cells]
-    for modality in (Modality.IMAGE, Modality.AUDIO):
+    for modality in (Modality.IMAGE, Modality.AUDIO, Modality.SERIES):
         if kinds.count(modality) >= 0.8 * len(cells):
-            return Kind(modality, f"the cells are {type(cells[0]).__name__} objects that hold {modality}s")
+            many = modality if modality is Modality.SERIES else f"{modality}s"
+            return Kind(modality, f"the cells are {type(cells[0]).__name__} objects that hold {many}")
     return None
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 from omnifuse.data.media_audio import array_sound, decode_audio, sound_rate
 from omnifuse.data.media_image import array_pixels, decode_image, picture_pixels
 from omnifuse.data.media_paths import open_medium, read_medium, shown_name
+from omnifuse.data.media_series import RawSeries, decode_series, is_series_text, object_series
 from omnifuse.errors import MediaError
 
 _BLOCK = 1 << 20
@@ -31,12 +32,14 @@ class MediaLimits:
         max_pixels: Larger pictures are refused. Of an animation only the first frame is read, however many there are.
         max_audio_s: Longer sounds are cut here.
         max_audio_bytes: Sounds that decode to more, as float32 over all channels, are refused.
+        max_series_bytes: Series that decode to more, as float64 over all channels, are refused, larger files too.
     """
 
     max_file_bytes: int = 512 * 2**20
     max_pixels: int = 64 * 2**20
     max_audio_s: float = 600.0
     max_audio_bytes: int = 256 * 2**20
+    max_series_bytes: int = 128 * 2**20
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,31 @@ class MediaDoor:
             return sound_rate(handle, _start_of(handle, where), where=where)
         finally:
             os.close(handle)
+
+    def series(self, cell: Any, *, remarks: list[str] | None = None) -> RawSeries:
+        """Decode a sensor series.
+
+        Args:
+            cell: Path or bytes of an NPY, CSV, TSV, Parquet or JSON file; array (F,) or (F, C); list of numbers or of
+                rows; dict with "time"; JSON text of these. See `object_series` and `decode_series`.
+            remarks: Gets a sentence where values are no numbers.
+
+        Returns:
+            The series as it was given; the preprocessor sorts and scales it.
+
+        Raises:
+            MediaError: The series is refused or cannot be read.
+        """
+        most = self.limits.max_series_bytes
+        if isinstance(cell, RawSeries):
+            return cell
+        if isinstance(cell, Path) or (isinstance(cell, str) and not is_series_text(cell)):
+            opening = self._opening | {"max_bytes": min(most, self.limits.max_file_bytes)}
+            where = f"Read from '{shown_name(cell)}'"
+            return decode_series(read_medium(cell, **opening), max_bytes=most, where=where, remarks=remarks)
+        if isinstance(cell, bytes | bytearray):
+            return decode_series(self._content(cell, "series"), max_bytes=most, where="", remarks=remarks)
+        return object_series(cell, max_bytes=most, remarks=remarks)
 
     def size(self, cell: Any) -> int:
         """Bytes that a path or bytes cell holds before decoding; 0 for other cells and what cannot be opened."""

@@ -16,8 +16,8 @@ _BETWEEN = "|"
 def media_parts(cell: Any) -> list[Any]:
     """The media of one cell.
 
-    Several stand in a list or tuple, in a text with "|" between the paths, or in a JSON list of paths; anything else
-    is one medium, also a sound given as (array, rate). Missing parts are left out.
+    Several stand in a list or tuple (of anything but numbers), in a text with "|" between the paths, or in a JSON list
+    of paths; anything else is one medium, also a sound given as (array, rate). Missing parts are left out.
 
     Example:
         >>> media_parts("a.png | b.png"), media_parts('["a.png"]'), media_parts(b"data"), media_parts(None)
@@ -25,10 +25,14 @@ def media_parts(cell: Any) -> list[Any]:
     """
     if isinstance(cell, str):
         return _text_parts(cell)
-    is_sound = isinstance(cell, tuple) and len(cell) == 2 and isinstance(cell[0], np.ndarray) and np.isscalar(cell[1])
-    if isinstance(cell, list | tuple) and not is_sound:
+    if isinstance(cell, list | tuple) and all(map(_is_medium, cell)):
         return [part for item in cell for part in media_parts(item)]
     return [] if cell is None else [cell]
+
+
+def _is_medium(part: Any) -> bool:
+    """Whether a part of a cell is a medium (or missing), not a number of an array or the rate of a sound."""
+    return not isinstance(part, bool | int | float | np.number | list | dict)
 
 
 def _text_parts(cell: str) -> list[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from omnifuse.data.cache import MediaCache
-from omnifuse.data.decoded import CUT, PARTLY, REPAIRED, DecodedMedium
+from omnifuse.data.decoded import CUT, PARTLY, REPAIRED, SERIES_WORDS, DecodedMedium
 from omnifuse.data.media import MediaDoor
 from omnifuse.data.media_parts import MOST_PARTS, each_part, media_parts
 from omnifuse.data.place import paired
@@ -28,6 +28,8 @@ from omnifuse.schema import Finding, Input, Modality, Schema
 # goes by their length, between WAV and MP3.
 MIN_CELLS_FOR_WORKERS = 16_000
 _WORTH = {Modality.IMAGE: (1.0, 1536), Modality.AUDIO: (20.0, 1024)}
+# Of which a cell may hold several
+_SEVERAL = (Modality.IMAGE, Modality.AUDIO)
 _ROWS_NAMED = 20
 _NO_VALUE = frozenset(("na", "n/a", "nan", "null", "none", "nat", "nil", "-", "?", "<na>", "missing", "unknown"))
 
@@ -197,7 +199,9 @@ def _media_pack(
 
     Several media of one cell are read one after another: pictures are stacked, sounds joined end to end.
     """
-    listed = list(each_part([cell if _is_value(cell) else None for cell in cells]))
+    given = [cell if _is_value(cell) else None for cell in cells]
+    several = Modality(preprocessor.kind) in _SEVERAL
+    listed = list(each_part(given)) if several else [(row, cell) for row, cell in enumerate(given) if cell is not None]
     rows, media = [row for row, _ in listed], [part for _, part in listed]
     answers: Iterator[DecodedMedium | str]
     count = _num_cores() if num_workers is None else num_workers
@@ -231,6 +235,11 @@ def _stacked(answers: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
 
+def _series_pack(cells: list[Any], name: str, preprocessor: Any, door: MediaDoor) -> tuple[Pack, list[BadCell]]:
+    """Series: most lie in the table itself and none takes long, so they are read at once in this process."""
+    return _media_pack(cells, name, preprocessor, door=door, num_workers=0, cache_dir=None)
+
+
 def _num_cores() -> int:
     """Cores that this process may use, 8 at most."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -243,13 +252,15 @@ def media_findings(packs: Mapping[str, Pack]) -> list[Finding]:
         CUT: "are longer than what is read of them",
         PARTLY: "are read in part: some of the media of their cell are broken",
         REPAIRED: "hold samples or pixels that are no numbers",
+        **SERIES_WORDS,
     }
     found = []
     for name, pack in packs.items():
         for kind, words in what.items():
             remarks = [remark for remark in pack.remarks if remark.kind == kind]
             if remarks:
-                text = f"{len(remarks)} of {int(pack.present.sum())} media in '{name}' {words}, the first: "
+                num_media = len({remark.row for remark in remarks})
+                text = f"{num_media} of {int(pack.present.sum())} media in '{name}' {words}, the first: "
                 rows = tuple(remark.row for remark in remarks[:_ROWS_NAMED])
                 found.append(Finding(kind, name, text + remarks[0].text, "warning", rows))
     return found
@@ -287,7 +298,9 @@ def build_packs(
         else:
             columns = [_cells(table, name) for name in item.columns]
             cells = columns[0] if len(columns) == 1 else paired(*columns)
-            if item.modality.is_media:
+            if item.modality is Modality.SERIES:
+                packs[item.name], wrong = _series_pack(cells, item.name, preprocessor, door)
+            elif item.modality.is_media:
                 packs[item.name], wrong = _media_pack(
                     cells, item.name, preprocessor, door=door, num_workers=num_workers, cache_dir=cache_dir
                 )

@@ -12,7 +12,9 @@ from omnifuse.data.audio import AudioPreprocessor
 from omnifuse.data.date import DatePreprocessor
 from omnifuse.data.image import ImagePreprocessor
 from omnifuse.data.media_parts import each_part
+from omnifuse.data.media_series import object_series
 from omnifuse.data.place import PlacePreprocessor, paired
+from omnifuse.data.series import SeriesPreprocessor
 from omnifuse.data.table import TablePreprocessor
 from omnifuse.data.tags import TagsPreprocessor
 from omnifuse.data.text import TextPreprocessor
@@ -21,6 +23,8 @@ from omnifuse.schema import Input, Modality, Schema
 
 # So many media are opened to choose a picture size or a sampling rate.
 NUM_SAMPLED_MEDIA = 64
+# Series are small: so many are read to scale their channels.
+NUM_SAMPLED_SERIES = 512
 
 
 @runtime_checkable
@@ -56,7 +60,7 @@ class Columns(Protocol):
 
 
 class Door(Protocol):
-    """What fitting needs of the media door; `audio_rate(cell) -> int` is used too where it has one."""
+    """What fitting needs of the media door; `audio_rate(cell)` and `series(cell)` are used too where it has them."""
 
     def image(self, cell: Any) -> np.ndarray:
         """Decoded pixels (H, W, 3)."""
@@ -71,6 +75,7 @@ PREPROCESSORS: dict[str, type] = {
     DatePreprocessor.kind: DatePreprocessor,
     PlacePreprocessor.kind: PlacePreprocessor,
     TagsPreprocessor.kind: TagsPreprocessor,
+    SeriesPreprocessor.kind: SeriesPreprocessor,
 }
 
 
@@ -156,13 +161,13 @@ class _Source:
         columns = [self.table.cells(name, self.rows) for name in self.item.columns]
         return columns[0] if len(columns) == 1 else paired(*columns)
 
-    def sampled(self, measure: Callable[[Any], Any]) -> list[Any]:
+    def sampled(self, measure: Callable[[Any], Any], most: int = NUM_SAMPLED_MEDIA) -> list[Any]:
         """`measure` of some media, spread evenly over the rows; those that cannot be read are passed over."""
-        count = min(len(self.rows), 4 * NUM_SAMPLED_MEDIA)
+        count = min(len(self.rows), 4 * most)
         picked = self.rows[np.linspace(0, len(self.rows) - 1, count).astype(np.int64)] if count else self.rows
         cells = [part for _, part in each_part(self.table.cells(self.item.columns[0], picked))]
-        step = max(1, len(cells) // NUM_SAMPLED_MEDIA)
-        return list(_measured(cells[::step][:NUM_SAMPLED_MEDIA], measure))
+        step = max(1, len(cells) // most)
+        return list(_measured(cells[::step][:most], measure))
 
     def names(self, modality: Modality) -> list[str]:
         wanted = {item.name for item in self.schema.fields if item.modality == modality}
@@ -252,6 +257,11 @@ def _fit_audio(source: _Source, options: dict[str, Any]) -> Preprocessor:
     return _call(source, AudioPreprocessor.fit, options, [int(rate) for rate in rates if rate])
 
 
+def _fit_series(source: _Source, options: dict[str, Any]) -> Preprocessor:
+    read = getattr(source.door, "series", object_series)
+    return _call(source, SeriesPreprocessor.fit, options, source.sampled(read, NUM_SAMPLED_SERIES))
+
+
 _FITTERS: dict[Modality, Callable[[_Source, dict[str, Any]], Preprocessor]] = {
     Modality.TEXT: _fit_text,
     Modality.IMAGE: _fit_image,
@@ -260,4 +270,5 @@ _FITTERS: dict[Modality, Callable[[_Source, dict[str, Any]], Preprocessor]] = {
     Modality.DATE: _fit_date,
     Modality.PLACE: _fit_place,
     Modality.TAGS: _fit_tags,
+    Modality.SERIES: _fit_series,
 }

@@ -25,7 +25,7 @@ from typing import IO, Any
 import numpy as np
 
 from omnifuse.data.cache import MediaCache
-from omnifuse.data.decoded import CUT, REPAIRED, DecodedMedium
+from omnifuse.data.decoded import CUT, REPAIRED, UNREAD, DecodedMedium
 from omnifuse.data.media import LoadedFile, MediaDoor, MediaLimits
 from omnifuse.data.media_paths import shown_name
 from omnifuse.data.preprocessors import preprocessors_from_json, preprocessors_to_json
@@ -51,11 +51,19 @@ def decode_cell(cell: Any, preprocessor: Any, door: MediaDoor) -> DecodedMedium 
             repairs: list[str] = []
             pixels = door.image(cell, min_side=side, remarks=repairs)
             return DecodedMedium(preprocessor(pixels), [(REPAIRED, text) for text in repairs])
+        if preprocessor.kind == "series":
+            return _decode_series(cell, preprocessor, door)
         return _decode_sound(cell, preprocessor, door)
     except MediaError as error:
         return str(error)
     except MemoryError:
         return f"There is not enough memory to decode {_named(cell)}."
+
+
+def _decode_series(cell: Any, preprocessor: Any, door: MediaDoor) -> DecodedMedium:
+    unread: list[str] = []
+    arrays: DecodedMedium = preprocessor(door.series(cell, remarks=unread))
+    return DecodedMedium(arrays, [*((UNREAD, text) for text in unread), *arrays.remarks])
 
 
 def _decode_sound(cell: Any, preprocessor: Any, door: MediaDoor) -> DecodedMedium:

@@ -6,6 +6,7 @@ from omnifuse.encoders.image import ConvImageEncoder, TransformerImageEncoder
 from omnifuse.encoders.place import PlaceEncoder
 from omnifuse.encoders.projector import Projectors, SharedTrunk
 from omnifuse.encoders.registry import DEFAULT_ENCODERS, ENCODERS, EncoderOptions, encoder_entry
+from omnifuse.encoders.series import ConvSeriesEncoder, PatchSeriesEncoder
 from omnifuse.encoders.table import TableEncoder
 from omnifuse.encoders.table_mlp import TableMLPEncoder
 from omnifuse.encoders.tags import TagsEncoder
@@ -16,8 +17,10 @@ __all__ = [
     "ENCODERS",
     "ConvAudioEncoder",
     "ConvImageEncoder",
+    "ConvSeriesEncoder",
     "DateEncoder",
     "EncoderOptions",
+    "PatchSeriesEncoder",
     "PlaceEncoder",
     "Projectors",
     "SharedTrunk",

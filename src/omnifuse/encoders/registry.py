@@ -19,6 +19,7 @@ from omnifuse.encoders.audio import ConvAudioEncoder, TransformerAudioEncoder
 from omnifuse.encoders.date import DateEncoder
 from omnifuse.encoders.image import ConvImageEncoder, TransformerImageEncoder
 from omnifuse.encoders.place import PlaceEncoder
+from omnifuse.encoders.series import ConvSeriesEncoder, PatchSeriesEncoder
 from omnifuse.encoders.table import TableEncoder
 from omnifuse.encoders.table_mlp import TableMLPEncoder
 from omnifuse.encoders.tags import TagsEncoder
@@ -136,8 +137,27 @@ def _place(preprocessor: Any, options: EncoderOptions) -> nn.Module:
     )
 
 
+def _series_conv(preprocessor: Any, options: EncoderOptions) -> nn.Module:
+    return ConvSeriesEncoder(
+        dim=options.dim,
+        num_channels=preprocessor.num_channels,
+        step_s=preprocessor.step_s,
+        dropout=options.dropout,
+    )
+
+
 def _tags(preprocessor: Any, options: EncoderOptions) -> nn.Module:
     return TagsEncoder(dim=options.dim, num_ids=preprocessor.num_ids, dropout=options.dropout)
+
+
+def _series_patch(preprocessor: Any, options: EncoderOptions) -> nn.Module:
+    return PatchSeriesEncoder(
+        num_channels=preprocessor.num_channels,
+        step_s=preprocessor.step_s,
+        max_steps=preprocessor.max_steps,
+        gated=options.gated,
+        **_deep(options),
+    )
 
 
 ENCODERS: dict[str, EncoderEntry] = {
@@ -160,6 +180,10 @@ ENCODERS: dict[str, EncoderEntry] = {
     "date-cycles": EncoderEntry(Modality.DATE, _date, "hour, weekday and season as circles, and time elapsed"),
     "place-waves": EncoderEntry(Modality.PLACE, _place, "point on the sphere, and waves from the globe to the street"),
     "tags-set": EncoderEntry(Modality.TAGS, _tags, "a token a tag without order, beside the whole set"),
+    "series-conv": EncoderEntry(Modality.SERIES, _series_conv, "convolutions over time beside pooled statistics"),
+    "series-patch": EncoderEntry(
+        Modality.SERIES, _series_patch, "transformer over patches of steps beside pooled statistics"
+    ),
 }
 
 DEFAULT_ENCODERS: dict[Modality, str] = {
@@ -170,6 +194,7 @@ DEFAULT_ENCODERS: dict[Modality, str] = {
     Modality.DATE: "date-cycles",
     Modality.PLACE: "place-waves",
     Modality.TAGS: "tags-set",
+    Modality.SERIES: "series-conv",
 }
 
 

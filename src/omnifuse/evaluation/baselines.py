@@ -19,6 +19,7 @@ from omnifuse.evaluation.features import (
     date_features,
     picture_features,
     place_features,
+    series_features,
     sound_features,
     table_features,
     tag_features,
@@ -124,7 +125,8 @@ def simple_baselines(
     """Fit the simple models and answer the scored rows.
 
     "majority" always; "FIELD: tf-idf + linear" for text, "FIELD: pixels + linear" for pictures, "FIELD: mfcc + svm" for
-    sounds, "FIELD: linear" and "FIELD: trees" for table and date inputs, "all fields: trees" where there are several.
+    sounds, "FIELD: statistics + linear" and "FIELD: trees" for series, "FIELD: linear" and "FIELD: trees" for table and
+    date inputs, "all fields: trees" where there are several.
 
     Args:
         data: Table, packs and labels.
@@ -217,6 +219,7 @@ def _baselines(data: BaselineData) -> Iterator[_Baseline]:
     order = (
         Modality.TABLE,
         Modality.DATE,
+        Modality.SERIES,
         Modality.PLACE,
         Modality.TAGS,
         Modality.TEXT,
@@ -256,6 +259,10 @@ def _of_input(data: BaselineData, item: Input) -> tuple[list[tuple[str, Learner,
     if item.modality is Modality.TAGS:
         sets = tag_features(pack, data.preprocessors[item.name].num_ids)
         return [("linear", LINEAR, standardised(sets))], unchanged(sets)
+    if item.modality is Modality.SERIES:
+        series = series_features(pack)
+        learners = [("statistics + linear", LINEAR, standardised(series)), ("trees", TREES, unchanged(series))]
+        return learners, unchanged(series)
     if item.modality is Modality.TEXT:
         texts = ["" if cell is None else clean_text(cell) for cell in data.table.cells(item.columns[0])]
         words = word_counts(texts)

@@ -142,3 +142,32 @@ def date_features(pack: Pack) -> np.ndarray:
     weekday = np.mod(days + 3, 7)
     columns = [seconds[:, None] / (365.2425 * _DAY_S), weekday[:, None], np.sin(turns), np.cos(turns)]
     return _spread(np.concatenate(columns, axis=1), pack)
+
+
+def series_features(pack: Pack) -> np.ndarray:
+    """Mean, deviation, smallest, largest and last value of each channel, and the share observed.
+
+    Args:
+        pack: Of a series input: ``values`` (F, C) and ``observed`` (F, C).
+
+    Returns:
+        (R, 6 C) float32, NaN where the row has no series or nothing was observed in the channel.
+    """
+    values, observed = pack.arrays["values"].astype(np.float64), pack.arrays["observed"]
+    starts = pack.offsets[:-1][pack.present]
+    if not len(starts):
+        return np.full((len(pack.present), 6 * values.shape[1]), np.nan, np.float32)
+    lengths = pack.lengths[pack.present]
+    known = np.where(observed, values, 0.0)
+    count = np.add.reduceat(observed.astype(np.float64), starts, axis=0)
+    divisor = np.where(count > 0, count, np.nan)
+    mean = np.add.reduceat(known, starts, axis=0) / divisor
+    apart = np.where(observed, values - np.repeat(np.nan_to_num(mean), lengths, axis=0), 0.0)
+    spread = np.sqrt(np.add.reduceat(apart**2, starts, axis=0) / divisor)
+    low = np.minimum.reduceat(np.where(observed, values, np.inf), starts, axis=0)
+    high = np.maximum.reduceat(np.where(observed, values, -np.inf), starts, axis=0)
+    place = np.where(observed, np.arange(len(values))[:, None], 0)
+    latest = np.maximum.reduceat(place, starts, axis=0)
+    last = np.take_along_axis(values, latest, axis=0)
+    parts = [np.where(count > 0, part, np.nan) for part in (mean, spread, low, high, last)]
+    return _spread(np.concatenate([*parts, count / lengths[:, None]], axis=1), pack)

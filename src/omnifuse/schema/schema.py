@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from omnifuse.schema.history import History
 from omnifuse.schema.modality import Modality, TaskKind
 
 TABLE_INPUT = "table"
@@ -90,8 +91,8 @@ class Input:
 class Schema:
     """The roles of all columns of a table.
 
-    `dropped` maps each unused column to the reason why. Group, time and id columns are not fields unless the
-    user named them so.
+    `dropped` maps each unused column to the reason why. `history` says which fields are made of earlier rows. Group,
+    time and id columns are not fields unless the user named them so.
     """
 
     fields: tuple[Field, ...]
@@ -100,6 +101,7 @@ class Schema:
     group: str | None = None
     time: str | None = None
     dropped: dict[str, str] = field(default_factory=dict)
+    history: History | None = None
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -132,6 +134,7 @@ class Schema:
             "group": self.group,
             "time": self.time,
             "dropped": dict(self.dropped),
+            "history": self.history.to_json() if self.history is not None else None,
         }
 
     @classmethod
@@ -144,4 +147,5 @@ class Schema:
             data.get("group"),
             data.get("time"),
             dict(data.get("dropped", {})),
+            History.from_json(data["history"]) if data.get("history") else None,
         )

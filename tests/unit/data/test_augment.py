@@ -11,6 +11,7 @@ from omnifuse.data.augment import (
     Augmenter,
     ImageAugment,
     PlaceAugment,
+    SeriesAugment,
     TableAugment,
     TagsAugment,
     TextAugment,
@@ -60,10 +61,19 @@ def table(count=200, numbers=4, categories=3):
     }
 
 
+def series(lengths, channels=3):
+    size = (sum(lengths), channels)
+    observed = draw(8).random(size) < 0.8
+    values = np.where(observed, draw(9).normal(size=size), 0).astype(np.float32)
+    times = np.concatenate([-np.cumsum(draw(10).exponential(60.0, count))[::-1] for count in lengths])
+    return {"values": values, "time_s": times.astype(np.float32), "observed": observed}
+
+
 ALL = {
     "photo": (Modality.IMAGE, rows(pictures(), [1] * 24)),
     "voice": (Modality.AUDIO, rows(sounds([40, 1, 2, 130, 7]), [40, 1, 2, 130, 7])),
     "note": (Modality.TEXT, rows(texts([9, 1, 30, 2]), [9, 1, 30, 2])),
+    "sensor": (Modality.SERIES, rows(series([60, 1, 2, 200]), [60, 1, 2, 200])),
     "cells": (Modality.TABLE, rows(table(), [1] * 200)),
     "topics": (Modality.TAGS, rows({"tags": np.arange(40, dtype=np.int32)}, [30, 1, 9])),
     "spot": (Modality.PLACE, rows({"degrees": np.array([[48.1, 11.6], [89.9, 170.0], [0.0, -180.0]])}, [1] * 3)),
@@ -107,7 +117,7 @@ def test_strength_nothing_leaves_all_as_it_is():
     assert Augmenter()("anything", ALL["photo"][1], draw()) is ALL["photo"][1]
 
 
-@pytest.mark.parametrize("name", ["photo", "voice", "note", "cells"])
+@pytest.mark.parametrize("name", ["photo", "voice", "note", "cells", "sensor"])
 def test_no_present_row(name):
     packed = ALL[name][1]
     empty = PackedRows({key: value[:0] for key, value in packed.values.items()}, packed.lengths[:0], np.zeros(4, bool))
@@ -434,3 +444,65 @@ def test_places_are_shaken_by_kilometres_and_stay_on_the_globe():
     assert np.abs(polar["degrees"][:, 0]).max() <= 90
     assert (polar["degrees"][:, 1] >= -180).all()
     assert (polar["degrees"][:, 1] < 180).all()
+
+
+# Series
+
+LENGTHS = [60, 1, 2, 200]
+NO_SERIES = {"jitter": 0.0, "scaling": 0.0, "warp": 0.0, "gaps": 0.0}
+
+
+def changed_series(seed=0, **options):
+    before = series(LENGTHS)
+    return before, SeriesAugment(**{**NO_SERIES, **options})(before, np.array(LENGTHS), draw(seed))
+
+
+def parted(array):
+    return np.split(array, np.cumsum(LENGTHS)[:-1])
+
+
+def test_series_without_any_change():
+    before, after = changed_series()
+    for name in before:
+        np.testing.assert_array_equal(before[name], after[name])
+
+
+def test_series_jitter_and_scaling_leave_gaps_and_times():
+    for option in ("jitter", "scaling"):
+        before, after = changed_series(**{option: 0.1})
+        np.testing.assert_array_equal(after["observed"], before["observed"])
+        np.testing.assert_array_equal(after["time_s"], before["time_s"])
+        assert (after["values"][~after["observed"]] == 0).all()
+        apart = (after["values"] - before["values"])[after["observed"]]
+        assert 0.01 < apart.std() < 0.3
+    seen = before["observed"][:60, 0]
+    ratio = after["values"][:60, 0][seen] / before["values"][:60, 0][seen]
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
+
+
+def test_series_gaps_are_one_run_and_something_stays():
+    for seed in range(20):
+        before, after = changed_series(seed, gaps=1.0, gap=1.0)
+        np.testing.assert_array_equal(after["time_s"], before["time_s"])
+        for old, new in zip(parted(before["observed"]), parted(after["observed"]), strict=True):
+            assert new.any() or not old.any()
+            lost = np.flatnonzero((old & ~new).any(axis=1))
+            if len(lost):
+                inside = old[lost[0] : lost[-1] + 1]
+                assert not new[lost[0] : lost[-1] + 1][inside].any()
+        kept = after["observed"]
+        np.testing.assert_array_equal(after["values"][kept], before["values"][kept])
+
+
+def test_series_window_warp_changes_the_pace_of_one_window_and_keeps_order_and_end():
+    before, after = changed_series(3, warp=1.0, warp_factor=2.0)
+    np.testing.assert_array_equal(after["values"], before["values"])
+    for old, new in zip(parted(before["time_s"]), parted(after["time_s"]), strict=True):
+        np.testing.assert_allclose(new[-1], old[-1], rtol=1e-5)
+        assert (np.diff(new) > 0).all()
+        ratio = np.diff(new) / np.diff(old) if len(new) > 1 else np.ones(1)
+        changed = np.flatnonzero(np.abs(ratio - 1) > 1e-3)
+        assert ((ratio > 0.49) & (ratio < 2.01)).all()
+        if len(changed):
+            np.testing.assert_allclose(ratio[changed[0] : changed[-1] + 1], ratio[changed[0]], rtol=1e-2)
+    assert (after["time_s"] != before["time_s"]).any()
