@@ -42,6 +42,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "balance": (0.0, 2.0),
     "largest_image": (4, 4096),
     "max_seconds": (0.05, 600.0),
+    "num_frames": (1, 128),
     "max_tokens": (4, 65_536),
     "vocab_size": (300, 1_000_000),
 }
@@ -183,8 +184,9 @@ class Preset:
     """A model, its training, and the sizes of decoded media.
 
     Attributes:
-        largest_image: Longest side of decoded pictures.
+        largest_image: Longest side of decoded pictures and frames.
         max_seconds: Longest part of a sound that is read.
+        num_frames: Most frames that are read of a video.
         max_tokens: Longest text.
         vocab_size: Largest vocabulary.
     """
@@ -194,6 +196,7 @@ class Preset:
     training: TrainingSpec
     largest_image: int = 64
     max_seconds: float = 10.0
+    num_frames: int = 8
     max_tokens: int = 192
     vocab_size: int = 4096
 
@@ -206,6 +209,7 @@ class Preset:
         by_modality: dict[Modality, dict[str, Any]] = {
             Modality.IMAGE: {"largest": self.largest_image},
             Modality.AUDIO: {"max_seconds": self.max_seconds},
+            Modality.VIDEO: {"largest": self.largest_image, "num_frames": self.num_frames},
             Modality.TEXT: {"max_length": self.max_tokens, "vocab_size": self.vocab_size},
         }
         return {item.name: by_modality[item.modality] for item in schema.inputs if item.modality in by_modality}
@@ -228,6 +232,7 @@ PRESETS: dict[str, Preset] = {
         TrainingSpec(epochs=60, learning_rate=1e-3),
         largest_image=128,
         max_seconds=20.0,
+        num_frames=16,
         max_tokens=384,
         vocab_size=16_384,
     ),

@@ -42,7 +42,7 @@ def decode(table: Table, schema: Schema, preprocessors: Mapping[str, Any], *, co
 
 def _check_columns(table: Table, schema: Schema) -> tuple[str, ...]:
     """Refuse a table without any known column; name the absent ones otherwise."""
-    wanted = [item.name for item in schema.fields]
+    wanted = list(dict.fromkeys(item.source for item in schema.fields))
     absent = [name for name in wanted if name not in table.columns]
     if len(absent) == len(wanted):
         raise InputError(

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from omnifuse.data.media import MediaDoor
+from omnifuse.data.media import MediaDoor, NoSoundError
 from omnifuse.data.tables import Table
 from omnifuse.errors import MediaError
 from omnifuse.evaluation import confidences, known_rows, reliability_bins
 from omnifuse.report import Example, ReportData, write_report
-from omnifuse.report.media import cut_text, picture_uri, sound_uri
+from omnifuse.report.media import MAX_PICTURE, cut_text, picture_uri, sound_uri
 from omnifuse.report.metrics import leading_metrics
 from omnifuse.report.page import TargetData
 from omnifuse.report.summary import summary_words
@@ -25,6 +25,8 @@ MAX_EXAMPLES = 9
 MAX_CONFUSION = 40
 MAX_CELL = 300
 SOUND_RATE_HZ = 16_000
+# Of a video the first frame is shown
+VIDEO_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def _example(scored: Scored, schema: Schema, row: int, door: MediaDoor, media: b
     """Media and cells of one row as the page shows them."""
     pictures, sounds, cells = [], [], []
     for item in schema.fields:
-        cell = scored.table.cells(item.name, np.array([row]))[0]
+        cell = scored.table.cells(item.source, np.array([row]))[0]
         if cell is None:
             cells.append((item.name, "(missing)"))
         elif not item.modality.is_media:
@@ -59,8 +61,12 @@ def _example(scored: Scored, schema: Schema, row: int, door: MediaDoor, media: b
             try:
                 if item.modality is Modality.IMAGE:
                     pictures.append(picture_uri(door.image(cell)))
+                elif item.modality is Modality.VIDEO:
+                    pictures.append(picture_uri(door.video(cell, max_s=VIDEO_S, min_side=MAX_PICTURE).pixels[0]))
                 else:
                     sounds.append(sound_uri(door.audio(cell, SOUND_RATE_HZ), SOUND_RATE_HZ))
+            except NoSoundError:
+                cells.append((item.name, "(no sound track)"))
             except MediaError as error:
                 cells.append((item.name, f"(unreadable: {error.what})"))
     return {"pictures": tuple(pictures), "sounds": tuple(sounds), "cells": tuple(cells)}
@@ -162,7 +168,7 @@ def write_fit_report(
     )
     data = ReportData(
         title=f"omnifuse: {', '.join(item.name for item in schema.targets)} from {scored.table.name}",
-        subtitle=f"{len(schema.fields)} columns read as {len(schema.inputs)} inputs",
+        subtitle=f"{len({item.source for item in schema.fields})} columns read as {len(schema.inputs)} inputs",
         summary=summary_words(
             schema,
             results,

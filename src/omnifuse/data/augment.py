@@ -11,15 +11,16 @@ import numpy as np
 from omnifuse.data.augment_audio import AudioAugment
 from omnifuse.data.augment_cells import TableAugment, TextAugment
 from omnifuse.data.augment_image import ImageAugment
+from omnifuse.data.augment_video import VideoAugment
 from omnifuse.errors import InputError
 from omnifuse.schema import Modality
 
 if TYPE_CHECKING:  # the packs read media, which augmentation does not need
     from omnifuse.data.pack import PackedRows
 
-__all__ = ["AudioAugment", "Augment", "Augmenter", "ImageAugment", "TableAugment", "TextAugment"]
+__all__ = ["AudioAugment", "Augment", "Augmenter", "ImageAugment", "TableAugment", "TextAugment", "VideoAugment"]
 
-Augment = ImageAugment | AudioAugment | TextAugment | TableAugment
+Augment = ImageAugment | AudioAugment | VideoAugment | TextAugment | TableAugment
 _UNLEVELLED_GAIN_DB = 6.0
 
 
@@ -90,15 +91,16 @@ def _usual(modality: Modality, strength: float, preprocessor: Any) -> Augment | 
     def share(value: float) -> float:
         return min(value * strength, 1.0)
 
-    if modality == Modality.IMAGE:
+    if modality in (Modality.IMAGE, Modality.VIDEO):
         usual = ImageAugment()
-        return ImageAugment(
+        picture = ImageAugment(
             shift=share(usual.shift),
             zoom=(usual.zoom[0] ** strength, usual.zoom[1] ** strength),
             rotate=usual.rotate * strength,
             colour=share(usual.colour),
             erase=share(usual.erase),
         )
+        return picture if modality == Modality.IMAGE else VideoAugment(picture, share(VideoAugment().dropout))
     if modality == Modality.AUDIO:
         sound = AudioAugment()
         num_mels = getattr(preprocessor, "num_mels", sound.num_mels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,7 @@ _FEWEST_ROWS = 20
 _LONGEST_ID = 64
 _MOST_MEDIA = 200
 _RATE_HZ = 16_000
+_TRIED_S, _TRIED_SIDE = 5.0, 16
 _FEWEST_OF_CLASS = 5
 _UNEVEN = 20
 _GAP = 10
@@ -56,6 +58,8 @@ def find(
     Returns:
         Findings, the most severe first.
     """
+    # The sound of a video stands in the video's column, which is looked at once
+    schema = replace(schema, fields=tuple(item for item in schema.fields if item.source == item.name))
     sheet = Sheet(table, sample, door)
     found = [finding for item in schema.fields for finding in _field_findings(sheet, item)]
     found += [finding for item in schema.targets for finding in _target_findings(table, item)]
@@ -143,7 +147,7 @@ def _looks_like_id(item: Field, cells: list[Any]) -> bool:
 
 
 def _broken_findings(sheet: Sheet, item: Field, known: list[int]) -> list[Finding]:
-    if item.modality not in (Modality.IMAGE, Modality.AUDIO):
+    if not item.modality.is_media:
         return []
     cells = sheet.cells(item.name)
     broken: dict[int, str] = {}
@@ -174,6 +178,8 @@ def _tried(door: Any, item: Field, cell: Any) -> str:
     told = {"remarks": remarks} if isinstance(door, MediaDoor) else {}
     if item.modality is Modality.IMAGE:
         door.image(cell, **told)
+    elif item.modality is Modality.VIDEO:
+        door.video(cell, max_s=_TRIED_S, min_side=_TRIED_SIDE)
     else:
         door.audio(cell, _RATE_HZ, **told)
     return "; ".join(remarks)

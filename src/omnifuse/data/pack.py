@@ -13,6 +13,7 @@ import numpy as np
 from omnifuse.data.cache import MediaCache
 from omnifuse.data.decoded import CUT, REPAIRED, DecodedMedium
 from omnifuse.data.media import MediaDoor
+from omnifuse.data.media_container import need_video
 from omnifuse.data.table import TablePreprocessor
 from omnifuse.data.tables import Table
 from omnifuse.data.workers import WorkerPool, decode_once
@@ -24,7 +25,7 @@ from omnifuse.schema import Finding, Input, Modality, Schema
 # A medium counts as (fixed part + bytes / bytes that count as one): as measured for PNG, and for sounds, whose decoding
 # goes by their length, between WAV and MP3.
 MIN_CELLS_FOR_WORKERS = 16_000
-_WORTH = {Modality.IMAGE: (1.0, 1536), Modality.AUDIO: (20.0, 1024)}
+_WORTH = {Modality.IMAGE: (1.0, 1536), Modality.AUDIO: (20.0, 1024), Modality.VIDEO: (400.0, 256)}
 _ROWS_NAMED = 20
 _NO_VALUE = frozenset(("na", "n/a", "nan", "null", "none", "nat", "nil", "-", "?", "<na>", "missing", "unknown"))
 
@@ -189,8 +190,12 @@ def _media_pack(
     door: MediaDoor,
     num_workers: int | None,
     cache_dir: Path | None,
+    is_part: bool = False,
 ) -> tuple[Pack, list[BadCell]]:
-    """Media: from the cache where their content is known, else decoded, by workers where there is much to do."""
+    """Media: from the cache where their content is known, else decoded, by workers where there is much to do.
+
+    `is_part` says that they are the sound of a video column, where a video without sound is no fault.
+    """
     parts: list[dict[str, np.ndarray] | None] = [None] * len(cells)
     bad: list[BadCell] = []
     remarks: list[Remark] = []
@@ -207,6 +212,9 @@ def _media_pack(
     for row, answer in zip(rows, answers, strict=True):
         if isinstance(answer, str):
             bad.append(BadCell(row, name, answer))
+        elif not len(next(iter(answer.values()))):
+            if not is_part:
+                bad.append(BadCell(row, name, "The video has no sound track."))
         else:
             parts[row] = answer
             remarks += [Remark(row, name, kind, text) for kind, text in answer.remarks]
@@ -265,8 +273,16 @@ def build_packs(
         else:
             cells = _cells(table, item.columns[0])
             if item.modality.is_media:
+                if item.modality is Modality.VIDEO and any(cell is not None for cell in cells):
+                    need_video(item.name)
                 packs[item.name], wrong = _media_pack(
-                    cells, item.name, preprocessor, door=door, num_workers=num_workers, cache_dir=cache_dir
+                    cells,
+                    item.name,
+                    preprocessor,
+                    door=door,
+                    num_workers=num_workers,
+                    cache_dir=cache_dir,
+                    is_part=item.columns != (item.name,),
                 )
             else:
                 packs[item.name], wrong = _plain_pack(

@@ -13,6 +13,7 @@ from omnifuse.data.date import DatePreprocessor
 from omnifuse.data.image import ImagePreprocessor
 from omnifuse.data.table import TablePreprocessor
 from omnifuse.data.text import TextPreprocessor
+from omnifuse.data.video import VideoPreprocessor
 from omnifuse.errors import ArtefactError, InputError, MediaError, did_you_mean
 from omnifuse.schema import Input, Modality, Schema
 
@@ -53,7 +54,7 @@ class Columns(Protocol):
 
 
 class Door(Protocol):
-    """What fitting needs of the media door; `audio_rate(cell) -> int` is used too where it has one."""
+    """What fitting needs of the media door; `audio_rate`, `video` and `video_info` are used too where it has them."""
 
     def image(self, cell: Any) -> np.ndarray:
         """Decoded pixels (H, W, 3)."""
@@ -64,6 +65,7 @@ PREPROCESSORS: dict[str, type] = {
     TextPreprocessor.kind: TextPreprocessor,
     ImagePreprocessor.kind: ImagePreprocessor,
     AudioPreprocessor.kind: AudioPreprocessor,
+    VideoPreprocessor.kind: VideoPreprocessor,
     TablePreprocessor.kind: TablePreprocessor,
     DatePreprocessor.kind: DatePreprocessor,
 }
@@ -238,10 +240,22 @@ def _fit_audio(source: _Source, options: dict[str, Any]) -> Preprocessor:
     return _call(source, AudioPreprocessor.fit, options, [int(rate) for rate in rates if rate])
 
 
+def _fit_video(source: _Source, options: dict[str, Any]) -> Preprocessor:
+    door: Any = source.door
+
+    def seen(cell: Any) -> tuple[tuple[int, int], float]:
+        # The first frame itself: only it tells how the picture is turned
+        return door.video(cell, num_frames=1, max_s=0.1).pixels.shape[1:3], door.video_info(cell).duration_s
+
+    found = source.sampled(seen) if hasattr(door, "video") else []
+    return _call(source, VideoPreprocessor.fit, options, [size for size, _ in found], [length for _, length in found])
+
+
 _FITTERS: dict[Modality, Callable[[_Source, dict[str, Any]], Preprocessor]] = {
     Modality.TEXT: _fit_text,
     Modality.IMAGE: _fit_image,
     Modality.AUDIO: _fit_audio,
+    Modality.VIDEO: _fit_video,
     Modality.TABLE: _fit_table,
     Modality.DATE: _fit_date,
 }

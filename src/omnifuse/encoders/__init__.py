@@ -7,6 +7,7 @@ from omnifuse.encoders.projector import Projectors, SharedTrunk
 from omnifuse.encoders.registry import DEFAULT_ENCODERS, ENCODERS, EncoderOptions, encoder_entry
 from omnifuse.encoders.table import TableEncoder
 from omnifuse.encoders.text import TextEncoder
+from omnifuse.encoders.video import FrameVideoEncoder, SpaceTimeVideoEncoder
 
 __all__ = [
     "DEFAULT_ENCODERS",
@@ -15,8 +16,10 @@ __all__ = [
     "ConvImageEncoder",
     "DateEncoder",
     "EncoderOptions",
+    "FrameVideoEncoder",
     "Projectors",
     "SharedTrunk",
+    "SpaceTimeVideoEncoder",
     "TableEncoder",
     "TextEncoder",
     "TransformerAudioEncoder",

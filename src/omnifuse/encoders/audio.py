@@ -110,7 +110,7 @@ def _quantiles(values: Tensor, mask: Tensor) -> list[Tensor]:
     return found
 
 
-def _time_tokens(frames: Tensor, mask: Tensor, limit: int) -> tuple[Tensor, Tensor]:
+def time_tokens(frames: Tensor, mask: Tensor, limit: int) -> tuple[Tensor, Tensor]:
     """Mean of neighbouring frames so that at most `limit` tokens a row are left: (P, F, D) to (P, T, D)."""
     if frames.shape[1] <= limit:
         # One frame a token
@@ -180,7 +180,7 @@ class ConvAudioEncoder(nn.Module):
         numbers = self.statistics(frames, mask)
         whole = self.statistics_norm(self.statistics_token(self.statistics_dropout(numbers))).unsqueeze(1)
         over_time, kept = self._over_time(frames, mask)
-        tokens, token_mask = _time_tokens(over_time, kept, MAX_TOKENS)
+        tokens, token_mask = time_tokens(over_time, kept, MAX_TOKENS)
         ones = token_mask.new_ones((token_mask.shape[0], 1))
         return Tokens(torch.cat([whole, tokens], dim=1), torch.cat([ones, token_mask], dim=1))
 

@@ -12,26 +12,42 @@ TABLE_INPUT = "table"
 
 @dataclass(frozen=True)
 class Field:
-    """One input column: its modality, why it was given it, and its share of missing cells (0 to 1)."""
+    """One input column: its modality, why it was given it, and its share of missing cells (0 to 1).
+
+    `column` names the column that the field stands in where that is another one: the sound of a video.
+    """
 
     name: str
     modality: Modality
     reason: str = ""
     missing: float = 0.0
+    column: str = ""
+
+    @property
+    def source(self) -> str:
+        """The column that its cells stand in."""
+        return self.column or self.name
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, as `inspect --json` prints them."""
-        return {
+        data = {
             "name": self.name,
             "modality": self.modality.value,
             "reason": self.reason,
             "missing": round(self.missing, 6),
         }
+        return {**data, "column": self.column} if self.column else data
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Field:
         """Inverse of `to_json`."""
-        return cls(data["name"], Modality(data["modality"]), data.get("reason", ""), data.get("missing", 0.0))
+        return cls(
+            data["name"],
+            Modality(data["modality"]),
+            data.get("reason", ""),
+            data.get("missing", 0.0),
+            data.get("column", ""),
+        )
 
 
 @dataclass(frozen=True)
@@ -68,7 +84,9 @@ class Target:
 
 @dataclass(frozen=True)
 class Input:
-    """What one encoder reads: a media, text, date ... column by its own name, or all number and category columns."""
+    """What one encoder reads: a media, text, date ... column by its own name, a video's sound, or all number and
+    category columns.
+    """
 
     name: str
     modality: Modality
@@ -95,7 +113,7 @@ class Schema:
         """Model inputs in column order; number and category columns are joined into the one named "table"."""
         cells = (Modality.NUMBER, Modality.CATEGORY)
         columns = tuple(item.name for item in self.fields if item.modality in cells)
-        inputs = [Input(item.name, item.modality, (item.name,)) for item in self.fields if item.modality not in cells]
+        inputs = [Input(item.name, item.modality, (item.source,)) for item in self.fields if item.modality not in cells]
         if columns:
             name = TABLE_INPUT
             while any(item.name == name for item in inputs):
