@@ -36,6 +36,7 @@ def video(
     every: int = 0,
     options: dict[str, str] | None = None,
     file_options: dict[str, str] | None = None,
+    path: Path | None = None,
 ) -> bytes:
     """A video file.
 
@@ -50,9 +51,10 @@ def video(
         every: Frames between key frames, 0 for what is usual.
         options: Of the codec.
         file_options: Of the container.
+        path: Where it is written too.
     """
     buffer = io.BytesIO()
-    with av.open(buffer, "w", format=kind, options=file_options or {}) as file:
+    with av.open(buffer if path is None else str(path), "w", format=kind, options=file_options or {}) as file:
         pictures = None
         if frames is not None:
             pictures = file.add_stream(codec, rate=rate, options=options or {})
@@ -74,7 +76,7 @@ def video(
             file.mux(pictures.encode())
         if track is not None:
             _write_tone(file, track, seconds or (0 if frames is None else len(frames) / rate))
-    return buffer.getvalue()
+    return buffer.getvalue() if path is None else path.read_bytes()
 
 
 def _write_tone(file: Any, track: Any, seconds: float) -> None:
@@ -104,9 +106,7 @@ def moving_square(direction: int, draw: np.random.Generator, *, count: int = 12,
     return frames
 
 
-def clip_world(
-    folder: Path, num_rows: int, *, seed: int = 0, sound: str = "", side: int = 32
-) -> list[dict[str, Any]]:
+def clip_world(folder: Path, num_rows: int, *, seed: int = 0, sound: str = "", side: int = 32) -> list[dict[str, Any]]:
     """Rows of a `clip` on disk and its label "left" or "right"; every third clip has a sound track where asked."""
     draw = np.random.default_rng(seed)
     rows = []

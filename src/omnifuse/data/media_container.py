@@ -13,7 +13,7 @@ from typing import Any
 from omnifuse.data.media_boxes import check_boxes
 from omnifuse.errors import MediaError, MissingDependencyError
 
-INSTALL = "pip install 'omnifuse[video]'"
+INSTALL = 'Type: pip install "omnifuse[video]"'
 _NAMES = "MP4, MOV, MKV, WebM, AVI, MPEG or GIF"
 _PLAYLIST_STARTS = (b"#EXTM3U", b"ffconcat", b"[playlist]", b"<?xml", b"<MPD", b"<smil", b"<ASX", b"<asx")
 # Transport streams have 0x47 at the start of every packet; those of discs put four bytes before it

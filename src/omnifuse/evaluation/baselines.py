@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from omnifuse.data.text import clean_text
-from omnifuse.evaluation.features import date_features, picture_features, sound_features, table_features
+from omnifuse.evaluation.features import date_features, picture_features, sound_features, table_features, video_features
 from omnifuse.evaluation.fitted_features import (
     Features,
     joined,
@@ -207,7 +207,14 @@ def _answers(data: BaselineData, baseline: _Baseline, train: np.ndarray, asked: 
 
 def _baselines(data: BaselineData) -> Iterator[_Baseline]:
     """Quick ones first, features made when their turn comes; they are kept for the model of all fields."""
-    quick = {Modality.TABLE: 0, Modality.DATE: 1, Modality.TEXT: 2, Modality.AUDIO: 3, Modality.IMAGE: 4}
+    quick = {
+        Modality.TABLE: 0,
+        Modality.DATE: 1,
+        Modality.TEXT: 2,
+        Modality.AUDIO: 3,
+        Modality.IMAGE: 4,
+        Modality.VIDEO: 5,
+    }
     known = [item for item in data.schema.inputs if item.modality in quick]
     inputs = sorted(known, key=lambda item: quick[item.modality])
     trees = data.target.kind is not TaskKind.TAGGING or data.num_classes <= MOST_TREE_TAGS
@@ -242,5 +249,8 @@ def _of_input(data: BaselineData, item: Input) -> tuple[list[tuple[str, Learner,
         sounds = sound_features(pack, data.preprocessors[item.name].num_mels)
         scaled = standardised(sounds)
         return [("mfcc + svm", VECTOR_MACHINE, scaled)], reduced_components(scaled, pack.present)
+    if item.modality is Modality.VIDEO:
+        scaled = standardised(video_features(pack))
+        return [("frames + linear", LINEAR, scaled)], reduced_components(scaled, pack.present)
     scaled = standardised(picture_features(pack))
     return [("pixels + linear", LINEAR, scaled)], reduced_components(scaled, pack.present)
