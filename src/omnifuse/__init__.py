@@ -1,4 +1,4 @@
-"""omnifuse: learn one model from a table of texts, pictures, sounds, numbers, categories and dates, with holes.
+"""omnifuse: learn one model from a table of texts, pictures, sounds, videos, numbers, categories and dates, with holes.
 
 Example:
     >>> import omnifuse

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from omnifuse.data.audio import AudioPreprocessor
-from omnifuse.data.augment import AudioAugment, Augmenter, ImageAugment, TableAugment, TextAugment
+from omnifuse.data.augment import AudioAugment, Augmenter, ImageAugment, TableAugment, TextAugment, VideoAugment
 from omnifuse.data.augment_image import RAND_OPS
 from omnifuse.data.pack import PackedRows
 from omnifuse.data.prosody import PROSODY_NAMES
@@ -54,6 +54,7 @@ def table(count=200, numbers=4, categories=3):
 
 ALL = {
     "photo": (Modality.IMAGE, rows(pictures(), [1] * 24)),
+    "clip": (Modality.VIDEO, rows({**pictures(), "time_s": np.arange(24, dtype=np.float32)}, [8, 1, 3, 12])),
     "voice": (Modality.AUDIO, rows(sounds([40, 1, 2, 130, 7]), [40, 1, 2, 130, 7])),
     "note": (Modality.TEXT, rows(texts([9, 1, 30, 2]), [9, 1, 30, 2])),
     "cells": (Modality.TABLE, rows(table(), [1] * 200)),
@@ -367,3 +368,32 @@ def test_jitter_shakes_known_numbers_alone():
     assert abs(moved[known].std() - 0.1) < 0.005
     np.testing.assert_array_equal(after["categories"], before["categories"])
     np.testing.assert_array_equal(after["missing"], before["missing"])
+
+
+def test_frames_of_a_clip_are_changed_alike():
+    frame = draw(1).integers(0, 256, (1, 24, 32, 3), dtype=np.uint8)
+    pixels = np.repeat(frame, 9, axis=0)
+    values = {"pixels": pixels, "time_s": np.arange(9, dtype=np.float32)}
+    augment = VideoAugment(ImageAugment(warped=1, erase=1, rand=3), dropout=0.5)
+    after = augment(values, np.array([5, 4]), draw())
+    for clip in (after["pixels"][:5], after["pixels"][5:]):
+        assert (clip == clip[:1]).all()
+        assert (clip[0] != frame[0]).any()
+    assert (after["pixels"][0] != after["pixels"][5]).any()
+    assert after["time_s"] is values["time_s"]
+
+
+def test_a_lost_frame_leaves_the_one_before_it_of_the_same_clip():
+    pixels = np.broadcast_to(np.arange(60, dtype=np.uint8)[:, None, None, None], (60, 2, 2, 3)).copy()
+    lengths = np.array([1, 29, 30])
+    still = VideoAugment(ImageAugment(**NO_PICTURE), dropout=0.4)
+    shown = still({"pixels": pixels}, lengths, draw())["pixels"][:, 0, 0, 0].astype(int)
+    assert (shown[[0, 1, 30]] == [0, 1, 30]).all()
+    assert (np.diff(shown) >= 0).all()
+    assert (shown <= np.arange(60)).all()
+    assert (shown[30:] >= 30).all()
+    assert 0.2 < np.mean(shown != np.arange(60)) < 0.6
+    none = VideoAugment(ImageAugment(**NO_PICTURE), dropout=0)({"pixels": pixels}, lengths, draw())["pixels"]
+    np.testing.assert_array_equal(none, pixels)
+    with pytest.raises(InputError, match="dropout of VideoAugment must be 0 to 1"):
+        VideoAugment(dropout=2)

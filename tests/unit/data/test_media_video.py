@@ -44,7 +44,8 @@ def test_every_container_by_bytes_and_by_path(kind, tmp_path):
         assert not clip.is_cut
     info = DOOR.video_info(data)
     assert (info.height, info.width, info.has_sound) == (32, 48, True)
-    assert info.duration_s == pytest.approx(2.0, abs=0.4)
+    # A program stream declares none: it is guessed by the rate of its bytes
+    assert info.duration_s == pytest.approx(2.0, abs=1.2 if kind == "mpeg" else 0.3)
     assert DOOR.content_key(data) == DOOR.content_key(tmp_path / "clip")
     samples = DOOR.audio(tmp_path / "clip", 8000)
     assert len(samples) == pytest.approx(16_000, rel=0.1)
