@@ -47,6 +47,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "balance": (0.0, 2.0),
     "largest_image": (4, 4096),
     "max_seconds": (0.05, 600.0),
+    "num_frames": (1, 128),
     "max_tokens": (4, 65_536),
     "max_steps": (2, 65_536),
     "vocab_size": (300, 1_000_000),
@@ -231,8 +232,9 @@ class Preset:
     """A model, its training, and the sizes of decoded media.
 
     Attributes:
-        largest_image: Longest side of decoded pictures.
+        largest_image: Longest side of decoded pictures and frames.
         max_seconds: Longest part of a sound that is read.
+        num_frames: Most frames that are read of a video.
         max_tokens: Longest text.
         max_steps: Steps of a series; longer ones become means over so many equal stretches of time.
         vocab_size: Largest vocabulary.
@@ -243,6 +245,7 @@ class Preset:
     training: TrainingSpec
     largest_image: int = 64
     max_seconds: float = 10.0
+    num_frames: int = 8
     max_tokens: int = 192
     max_steps: int = 512
     vocab_size: int = 4096
@@ -257,6 +260,7 @@ class Preset:
             Modality.IMAGE: {"largest": self.largest_image},
             Modality.AUDIO: {"max_seconds": self.max_seconds},
             Modality.SERIES: {"max_steps": self.max_steps},
+            Modality.VIDEO: {"largest": self.largest_image, "num_frames": self.num_frames},
             Modality.TEXT: {"max_length": self.max_tokens, "vocab_size": self.vocab_size},
         }
         found = {item.name: by_modality[item.modality] for item in schema.inputs if item.modality in by_modality}
@@ -284,6 +288,7 @@ PRESETS: dict[str, Preset] = {
         TrainingSpec(epochs=60, learning_rate=1e-3),
         largest_image=128,
         max_seconds=20.0,
+        num_frames=16,
         max_tokens=384,
         vocab_size=16_384,
     ),

@@ -24,6 +24,8 @@ FIELDS = ("a", "b", "c")
 LENGTHS = (37, 1, 5, 300)
 VOCAB_SIZE, NUM_MELS, NUM_COLUMNS = 50, 16, 24
 HEIGHT, WIDTH = 24, 32
+# Frames of videos: a usual number, one, two, and so many that their tokens are thinned
+NUM_FRAMES = (8, 1, 2, 40)
 
 
 def seeded(build: Callable[..., nn.Module], *given: Any, seed: int = 0, **options: Any) -> nn.Module:
@@ -47,6 +49,10 @@ class _TextStub:
 
 
 class _ImageStub:
+    height, width = HEIGHT, WIDTH
+
+
+class _VideoStub:
     height, width = HEIGHT, WIDTH
 
 
@@ -83,6 +89,7 @@ PREPROCESSORS: dict[Modality, Any] = {
     Modality.TEXT: _TextStub(),
     Modality.IMAGE: _ImageStub(),
     Modality.AUDIO: _AudioStub(),
+    Modality.VIDEO: _VideoStub(),
     Modality.DATE: _DateStub(),
     Modality.PLACE: _PlaceStub(),
     Modality.TAGS: _TagsStub(),
@@ -102,6 +109,14 @@ def _rows(modality: Modality, seed: int) -> list[dict[str, np.ndarray]]:
         return [{"pixels": draw.integers(0, 256, (1, HEIGHT, WIDTH, 3), dtype=np.uint8)} for _ in LENGTHS]
     if modality is Modality.SERIES:
         return [_series_row(draw, size) for size in LENGTHS]
+    if modality is Modality.VIDEO:
+        return [
+            {
+                "pixels": draw.integers(0, 256, (count, HEIGHT, WIDTH, 3), dtype=np.uint8),
+                "time_s": np.sort(draw.random(count)).astype(np.float32),
+            }
+            for count in NUM_FRAMES
+        ]
     if modality is Modality.DATE:
         return [{"seconds": draw.integers(-1_000_000_000, 2_000_000_000, 1)} for _ in LENGTHS]
     if modality is Modality.PLACE:
@@ -163,10 +178,11 @@ class EncoderCase:
         return collate(made if rows is None else [made[row] for row in rows], made[0])
 
 
+_GATED = ("series-patch", "video-frames", "video-spacetime")
 ENCODER_CASES = {
     f"{name}{'-gated' if gated else ''}": EncoderCase(name, gated)
     for name in ENCODERS
-    for gated in ((False, True) if "transformer" in name or name == "series-patch" else (False,))
+    for gated in ((False, True) if "transformer" in name or name in _GATED else (False,))
 }
 
 

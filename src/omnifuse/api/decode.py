@@ -48,7 +48,7 @@ def decode(table: Table, schema: Schema, preprocessors: Mapping[str, Any], *, co
 def _check_columns(table: Table, schema: Schema) -> tuple[str, ...]:
     """Refuse a table without any known column; name the absent ones otherwise."""
     history = schema.history
-    wanted = [item.name for item in plain_schema(schema).fields]
+    wanted = list(dict.fromkeys(item.source for item in plain_schema(schema).fields))
     if history is not None:
         wanted += [name for name in (*history.columns, history.time, history.group) if name and name not in wanted]
     absent = [name for name in wanted if name not in table.columns]

@@ -18,7 +18,7 @@ from omnifuse.data.augment import Augmenter
 from omnifuse.model import MultimodalModel
 from omnifuse.presets import ModelSpec, TrainingSpec, build_from_spec
 from omnifuse.readout.raw import RawOutputs, concatenate
-from omnifuse.schema import Schema, TaskKind
+from omnifuse.schema import Modality, Schema, TaskKind
 from omnifuse.training.batches import BatchSource, make_batch
 from omnifuse.training.checkpoint import CheckpointFolder
 from omnifuse.training.lanes import Halt, available_lanes, draws_globally, group_sizes, side_by_side
@@ -71,9 +71,13 @@ class Network:
 
 
 def restrict(schema: Schema, names: tuple[str, ...]) -> Schema:
-    """The schema with only the columns of the given inputs."""
-    columns = {column for item in schema.inputs if item.name in names for column in item.columns}
-    return replace(schema, fields=tuple(item for item in schema.fields if item.name in columns))
+    """The schema with only the fields of the given inputs."""
+    wanted = {item.name for item in schema.fields if (item.part_of or item.name) in names}
+    for item in schema.inputs:
+        if item.modality is Modality.TABLE:
+            columns = set(item.columns)
+            wanted = wanted | columns if item.name in names else wanted - columns
+    return replace(schema, fields=tuple(item for item in schema.fields if item.name in wanted))
 
 
 @dataclass(frozen=True)

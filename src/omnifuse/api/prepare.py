@@ -119,6 +119,7 @@ def read_schema(table: Table, options: FitOptions) -> Schema:
         drop=options.drop,
         group=options.group,
         time=options.time,
+        door=MediaDoor(root=table.root, confined=options.media_root is not None),
     )
     return schema_with_history(table, schema, options.window)
 

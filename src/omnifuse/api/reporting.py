@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from omnifuse.data.media import MediaDoor
+from omnifuse.data.media import MediaDoor, NoSoundError
 from omnifuse.data.media_parts import media_parts
 from omnifuse.data.tables import Table
 from omnifuse.errors import MediaError
 from omnifuse.evaluation import confidences, known_rows, reliability_bins
 from omnifuse.report import Example, ReportData, write_report
-from omnifuse.report.media import cut_text, picture_uri, sound_uri
+from omnifuse.report.media import MAX_PICTURE, cut_text, picture_uri, sound_uri
 from omnifuse.report.metrics import leading_metrics
 from omnifuse.report.page import TargetData
 from omnifuse.report.summary import summary_words
@@ -28,6 +28,8 @@ MAX_CELL = 300
 # Pictures or sounds of one cell
 MOST_SHOWN = 4
 SOUND_RATE_HZ = 16_000
+# Of a video the first frame is shown
+VIDEO_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -55,18 +57,22 @@ def _example(scored: Scored, schema: Schema, row: int, door: MediaDoor, media: b
     """Media and cells of one row as the page shows them."""
     pictures, sounds, cells = [], [], []
     for item in schema.fields:
-        cell = scored.table.cells(item.name, np.array([row]))[0]
+        cell = scored.table.cells(item.source, np.array([row]))[0]
         if cell is None:
             cells.append((item.name, "(missing)"))
         elif not item.modality.is_media:
             cells.append((item.name, cut_text(str(cell), MAX_CELL)))
         elif media:
-            for part in media_parts(cell)[:MOST_SHOWN]:
+            for part in [cell] if item.modality is Modality.VIDEO else media_parts(cell)[:MOST_SHOWN]:
                 try:
                     if item.modality is Modality.IMAGE:
                         pictures.append(picture_uri(door.image(part)))
+                    elif item.modality is Modality.VIDEO:
+                        pictures.append(picture_uri(door.video(part, max_s=VIDEO_S, min_side=MAX_PICTURE).pixels[0]))
                     else:
                         sounds.append(sound_uri(door.audio(part, SOUND_RATE_HZ), SOUND_RATE_HZ))
+                except NoSoundError:
+                    cells.append((item.name, "(no sound track)"))
                 except MediaError as error:
                     cells.append((item.name, f"(unreadable: {error.what})"))
     return {"pictures": tuple(pictures), "sounds": tuple(sounds), "cells": tuple(cells)}
@@ -211,7 +217,7 @@ def write_fit_report(
     )
     data = ReportData(
         title=f"omnifuse: {', '.join(item.name for item in schema.targets)} from {scored.table.name}",
-        subtitle=f"{len(schema.fields)} columns read as {len(schema.inputs)} inputs",
+        subtitle=f"{len({item.source for item in schema.fields})} columns read as {len(schema.inputs)} inputs",
         summary=summary_words(
             schema,
             results,

@@ -16,7 +16,7 @@ from omnifuse.errors import OmnifuseError
 
 app = typer.Typer(
     name="omnifuse",
-    help="Learn one model from a table of texts, pictures, sounds, numbers, categories and dates, with holes.",
+    help="Learn one model from a table of texts, pictures, sounds, videos, numbers, categories and dates, with holes.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -46,7 +46,7 @@ def _version(value: bool) -> None:
 def options(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
-    """Learn one model from a table of texts, pictures, sounds, numbers, categories and dates, with holes."""
+    """Learn one model from a table of texts, pictures, sounds, videos, numbers, categories and dates, with holes."""
 
 
 def _say(text: str) -> None:

@@ -12,6 +12,7 @@ from omnifuse.data.augment_audio import AudioAugment
 from omnifuse.data.augment_cells import PlaceAugment, TableAugment, TagsAugment, TextAugment
 from omnifuse.data.augment_image import ImageAugment
 from omnifuse.data.augment_series import SeriesAugment
+from omnifuse.data.augment_video import VideoAugment
 from omnifuse.errors import InputError
 from omnifuse.schema import Modality
 
@@ -28,9 +29,12 @@ __all__ = [
     "TableAugment",
     "TagsAugment",
     "TextAugment",
+    "VideoAugment",
 ]
 
-Augment = ImageAugment | AudioAugment | TextAugment | TableAugment | TagsAugment | PlaceAugment | SeriesAugment
+Augment = (
+    ImageAugment | AudioAugment | VideoAugment | SeriesAugment | TextAugment | TableAugment | TagsAugment | PlaceAugment
+)
 # Of the training rows' spread
 _PLACE_JITTER = 0.02
 _UNLEVELLED_GAIN_DB = 6.0
@@ -110,15 +114,16 @@ def _usual(modality: Modality, strength: float, preprocessor: Any) -> Augment | 
     def share(value: float) -> float:
         return min(value * strength, 1.0)
 
-    if modality == Modality.IMAGE:
+    if modality in (Modality.IMAGE, Modality.VIDEO):
         usual = ImageAugment()
-        return ImageAugment(
+        picture = ImageAugment(
             shift=share(usual.shift),
             zoom=(usual.zoom[0] ** strength, usual.zoom[1] ** strength),
             rotate=usual.rotate * strength,
             colour=share(usual.colour),
             erase=share(usual.erase),
         )
+        return picture if modality == Modality.IMAGE else VideoAugment(picture, share(VideoAugment().dropout))
     if modality == Modality.AUDIO:
         sound = AudioAugment()
         num_mels = getattr(preprocessor, "num_mels", sound.num_mels)

@@ -106,6 +106,9 @@ def cell_key(cell: Any) -> str:
     if isinstance(cell, np.ndarray) and cell.dtype != object:
         head = f"{cell.shape}{cell.dtype}".encode()
         return hashlib.sha256(head + np.ascontiguousarray(cell).tobytes()).hexdigest()
+    if isinstance(cell, tuple) and any(isinstance(part, np.ndarray) for part in cell):
+        # A text of it would leave out the middle of a long array
+        return "|".join(cell_key(part) for part in cell)
     if isinstance(cell, float | np.floating) and math.isfinite(cell) and float(cell).is_integer():
         return str(int(cell))
     return cell_key(str(cell))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,7 @@ _FEWEST_ROWS = 20
 _LONGEST_ID = 64
 _MOST_MEDIA = 200
 _RATE_HZ = 16_000
+_TRIED_S, _TRIED_SIDE = 5.0, 16
 _FEWEST_OF_CLASS = 5
 _UNEVEN = 20
 _GAP = 10
@@ -56,6 +58,8 @@ def find(
     Returns:
         Findings, the most severe first.
     """
+    # The sound of a video stands in the video's column, which is looked at once
+    schema = replace(schema, fields=tuple(item for item in schema.fields if item.source == item.name))
     sheet = Sheet(table, sample, door)
     found = [finding for item in schema.fields for finding in _field_findings(sheet, item)]
     found += [finding for item in schema.targets for finding in _target_findings(table, item)]
@@ -145,7 +149,7 @@ def _looks_like_id(item: Field, cells: list[Any]) -> bool:
 def _broken_findings(sheet: Sheet, item: Field, known: list[int]) -> list[Finding]:
     if item.modality is Modality.SERIES:
         return _series_findings(sheet, item, known)
-    if item.modality not in (Modality.IMAGE, Modality.AUDIO):
+    if not item.modality.is_media:
         return []
     cells = sheet.cells(item.name)
     broken: dict[int, str] = {}
@@ -202,9 +206,11 @@ def _tried(door: Any, item: Field, cell: Any) -> str:
     """Decode a medium; a sentence on what had to be repaired, "" where nothing had or the door does not tell."""
     remarks: list[str] = []
     told = {"remarks": remarks} if isinstance(door, MediaDoor) else {}
-    for part in media_parts(cell):
+    for part in [cell] if item.modality is Modality.VIDEO else media_parts(cell):
         if item.modality is Modality.IMAGE:
             door.image(part, **told)
+        elif item.modality is Modality.VIDEO:
+            door.video(part, max_s=_TRIED_S, min_side=_TRIED_SIDE)
         else:
             door.audio(part, _RATE_HZ, **told)
     return "; ".join(remarks)

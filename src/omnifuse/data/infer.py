@@ -12,11 +12,13 @@ import numpy as np
 
 from omnifuse.data.categories import category_text
 from omnifuse.data.kinds import Kind, judge
+from omnifuse.data.media_container import need_video
 from omnifuse.data.media_parts import media_parts
 from omnifuse.data.media_series import is_series_text
 from omnifuse.data.numbers import parse_numbers
 from omnifuse.data.orders import known_order, order_levels
 from omnifuse.data.place import place_columns
+from omnifuse.data.sound_tracks import SUFFIX, Headers, with_sound_tracks
 from omnifuse.data.tables import Table
 from omnifuse.data.targets import class_text, tag_texts
 from omnifuse.errors import InputError, did_you_mean
@@ -27,6 +29,7 @@ FIELD_MODALITIES = (
     Modality.TEXT,
     Modality.IMAGE,
     Modality.AUDIO,
+    Modality.VIDEO,
     Modality.NUMBER,
     Modality.CATEGORY,
     Modality.DATE,
@@ -275,6 +278,7 @@ def infer_schema(
     group: str | None,
     time: str | None,
     learnt: Collection[TaskKind] = TRAINABLE,
+    door: Headers | None = None,
 ) -> Schema:
     """Infer the roles of all columns.
 
@@ -287,12 +291,14 @@ def infer_schema(
         group: Column of groups, not a field unless `fields` names it.
         time: Column of times, not a field unless `fields` names it.
         learnt: Task kinds that a label may have; `tuple(TaskKind)` only to look at a table.
+        door: Opens some videos to see whether they have sound, which then is a field of its own; None looks at none.
 
     Returns:
         The schema.
 
     Raises:
         InputError: A named column is absent, a name is unknown, or nothing is left to learn from.
+        MissingDependencyError: A column holds videos, and nothing is installed that reads them.
     """
     _check_options(table, labels, fields, tasks, drop, group, time)
     repeated = [name for name, count in Counter(labels).items() if count > 1]
@@ -312,6 +318,7 @@ def infer_schema(
         if kind.modality is not None
     ]
     found = _with_places(sample, found, fields)
+    found = _with_sound(found, sample, table, drop, door)
     targets = tuple(infer_target(table, column, tasks.get(column), fields=found, learnt=learnt) for column in labels)
     ids = tuple(column for column, (kind, _) in kinds.items() if kind.role == "id")
     dropped |= {column: kind.reason for column, (kind, _) in kinds.items() if kind.modality is None}
@@ -321,6 +328,20 @@ def infer_schema(
             f"{table.name} has no field to learn from", where=listed, fix="Name one with --field COLUMN=MODALITY"
         )
     return Schema(tuple(found), targets, ids, group, time, dropped)
+
+
+def _with_sound(
+    found: list[Field], sample: Table, table: Table, drop: tuple[str, ...], door: Headers | None
+) -> list[Field]:
+    """The fields with the sound tracks of videos, unless these are dropped."""
+    for item in found:
+        if item.modality is Modality.VIDEO:
+            need_video(item.name)
+    fields = found if door is None else with_sound_tracks(found, sample, door=door, names=table.columns)
+    for name in drop:
+        if name not in table.columns and all(item.name != name for item in fields):
+            _check_name(table, name, "--drop")
+    return [item for item in fields if item.name not in drop]
 
 
 def _check_options(
@@ -334,7 +355,9 @@ def _check_options(
 ) -> None:
     for option, names in (("--label", labels), ("--field", tuple(fields)), ("--drop", drop), ("--task", tuple(tasks))):
         for name in names:
-            _check_name(table, name, option)
+            # The sound of a video is known only once videos have been looked at
+            if option != "--drop" or name.rstrip("_").removesuffix(SUFFIX) not in table.columns:
+                _check_name(table, name, option)
     for option, column in (("--group", group), ("--time", time)):
         if column is not None:
             _check_name(table, column, option)

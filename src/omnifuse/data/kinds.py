@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from omnifuse.data.date import parse_date
+from omnifuse.data.media_container import video_format
 from omnifuse.data.media_parts import media_parts
 from omnifuse.data.media_series import SERIES_SUFFIXES, TIME_NAMES, is_series_text, object_series
 from omnifuse.data.numbers import parse_numbers
@@ -33,7 +34,7 @@ AUDIO_SUFFIXES = (
     ".w64",
     ".caf",
 )  # codespell:ignore caf
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".avi", ".mov", ".webm", ".mpg", ".mpeg")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mkv", ".avi", ".mov", ".webm", ".mpg", ".mpeg")
 _IMAGE_MAGIC = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 _AUDIO_MAGIC = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"FORM", b"\xff\xfb", b"\xff\xf3", b".snd")
 _SERIES_MAGIC = (b"\x93NUMPY", b"PAR1")
@@ -66,11 +67,15 @@ def _array_kind(cell: Any) -> Modality | None:
     if isinstance(cell, np.ndarray):
         if cell.ndim in (2, 3) and cell.shape[-1] > 0:
             return Modality.IMAGE
+        if cell.ndim == 4 and cell.shape[-1] == 3:
+            return Modality.VIDEO
         return Modality.AUDIO if cell.ndim == 1 else None
     if isinstance(cell, tuple) and len(cell) == 2 and isinstance(cell[0], np.ndarray):
-        return Modality.AUDIO
+        return Modality.VIDEO if cell[0].ndim == 4 else Modality.AUDIO
     if isinstance(cell, bytes | bytearray):
-        start = bytes(cell[:12])
+        start = bytes(cell[:1024])
+        if (video_format(start) or "gif") != "gif":
+            return Modality.VIDEO
         if start.startswith(_IMAGE_MAGIC) or (start[:4] == b"RIFF" and start[8:12] == b"WEBP"):
             return Modality.IMAGE
         return Modality.AUDIO if start.startswith(_AUDIO_MAGIC) else None
@@ -113,7 +118,7 @@ def _media_kind(cells: Sequence[Any]) -> Kind | None:
             ends = sorted({Path(str(cell)).suffix.lower() for cell in cells})[:3]
             return Kind(modality, f"{share:.0%} of the cells name files ending in {', '.join(ends)}")
     kinds = [_array_kind(cell) for cell in cells]
-    for modality in (Modality.IMAGE, Modality.AUDIO, Modality.SERIES):
+    for modality in (Modality.IMAGE, Modality.AUDIO, Modality.VIDEO, Modality.SERIES):
         if kinds.count(modality) >= 0.8 * len(cells):
             many = modality if modality is Modality.SERIES else f"{modality}s"
             return Kind(modality, f"the cells are {type(cells[0]).__name__} objects that hold {many}")

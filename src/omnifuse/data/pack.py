@@ -14,6 +14,7 @@ import numpy as np
 from omnifuse.data.cache import MediaCache
 from omnifuse.data.decoded import CUT, PARTLY, REPAIRED, SERIES_WORDS, DecodedMedium
 from omnifuse.data.media import MediaDoor
+from omnifuse.data.media_container import need_video
 from omnifuse.data.media_parts import MOST_PARTS, each_part, media_parts
 from omnifuse.data.place import paired
 from omnifuse.data.table import TablePreprocessor
@@ -27,7 +28,7 @@ from omnifuse.schema import Finding, Input, Modality, Schema
 # A medium counts as (fixed part + bytes / bytes that count as one): as measured for PNG, and for sounds, whose decoding
 # goes by their length, between WAV and MP3.
 MIN_CELLS_FOR_WORKERS = 16_000
-_WORTH = {Modality.IMAGE: (1.0, 1536), Modality.AUDIO: (20.0, 1024)}
+_WORTH = {Modality.IMAGE: (1.0, 1536), Modality.AUDIO: (20.0, 1024), Modality.VIDEO: (400.0, 256)}
 # Of which a cell may hold several
 _SEVERAL = (Modality.IMAGE, Modality.AUDIO)
 _ROWS_NAMED = 20
@@ -194,10 +195,12 @@ def _media_pack(
     door: MediaDoor,
     num_workers: int | None,
     cache_dir: Path | None,
+    is_part: bool = False,
 ) -> tuple[Pack, list[BadCell]]:
     """Media: from the cache where their content is known, else decoded, by workers where there is much to do.
 
-    Several media of one cell are read one after another: pictures are stacked, sounds joined end to end.
+    Several media of one cell are read one after another: pictures are stacked, sounds joined end to end. `is_part` says
+    that they are the sound of a video column, where a video without sound is no fault.
     """
     given = [cell if _is_value(cell) else None for cell in cells]
     several = Modality(preprocessor.kind) in _SEVERAL
@@ -216,10 +219,11 @@ def _media_pack(
     remarks: list[Remark] = []
     for row, found in itertools.groupby(zip(rows, answers, strict=True), key=lambda pair: pair[0]):
         read = [answer for _, answer in found]
-        good = [answer for answer in read if not isinstance(answer, str)]
+        good = [answer for answer in read if not isinstance(answer, str) and len(next(iter(answer.values())))]
         reasons = [answer for answer in read if isinstance(answer, str)]
         if not good:
-            bad.append(BadCell(row, name, reasons[0]))
+            if reasons or not is_part:
+                bad.append(BadCell(row, name, reasons[0] if reasons else "The video has no sound track."))
             continue
         parts[row] = good[0] if len(good) == 1 else _stacked(good)
         if reasons:
@@ -301,8 +305,16 @@ def build_packs(
             if item.modality is Modality.SERIES:
                 packs[item.name], wrong = _series_pack(cells, item.name, preprocessor, door)
             elif item.modality.is_media:
+                if item.modality is Modality.VIDEO and any(cell is not None for cell in cells):
+                    need_video(item.name)
                 packs[item.name], wrong = _media_pack(
-                    cells, item.name, preprocessor, door=door, num_workers=num_workers, cache_dir=cache_dir
+                    cells,
+                    item.name,
+                    preprocessor,
+                    door=door,
+                    num_workers=num_workers,
+                    cache_dir=cache_dir,
+                    is_part=item.columns != (item.name,),
                 )
             else:
                 packs[item.name], wrong = _plain_pack(

@@ -18,6 +18,7 @@ from omnifuse.data.series import SeriesPreprocessor
 from omnifuse.data.table import TablePreprocessor
 from omnifuse.data.tags import TagsPreprocessor
 from omnifuse.data.text import TextPreprocessor
+from omnifuse.data.video import VideoPreprocessor
 from omnifuse.errors import ArtefactError, InputError, MediaError, did_you_mean
 from omnifuse.schema import Input, Modality, Schema
 
@@ -60,7 +61,7 @@ class Columns(Protocol):
 
 
 class Door(Protocol):
-    """What fitting needs of the media door; `audio_rate(cell)` and `series(cell)` are used too where it has them."""
+    """What fitting needs of the media door; `audio_rate`, `series`, `video` and `video_info` are optional."""
 
     def image(self, cell: Any) -> np.ndarray:
         """Decoded pixels (H, W, 3)."""
@@ -71,6 +72,7 @@ PREPROCESSORS: dict[str, type] = {
     TextPreprocessor.kind: TextPreprocessor,
     ImagePreprocessor.kind: ImagePreprocessor,
     AudioPreprocessor.kind: AudioPreprocessor,
+    VideoPreprocessor.kind: VideoPreprocessor,
     TablePreprocessor.kind: TablePreprocessor,
     DatePreprocessor.kind: DatePreprocessor,
     PlacePreprocessor.kind: PlacePreprocessor,
@@ -262,10 +264,22 @@ def _fit_series(source: _Source, options: dict[str, Any]) -> Preprocessor:
     return _call(source, SeriesPreprocessor.fit, options, source.sampled(read, NUM_SAMPLED_SERIES))
 
 
+def _fit_video(source: _Source, options: dict[str, Any]) -> Preprocessor:
+    door: Any = source.door
+
+    def seen(cell: Any) -> tuple[tuple[int, int], float]:
+        # The first frame itself: only it tells how the picture is turned
+        return door.video(cell, num_frames=1, max_s=0.1).pixels.shape[1:3], door.video_info(cell).duration_s
+
+    found = source.sampled(seen) if hasattr(door, "video") else []
+    return _call(source, VideoPreprocessor.fit, options, [size for size, _ in found], [length for _, length in found])
+
+
 _FITTERS: dict[Modality, Callable[[_Source, dict[str, Any]], Preprocessor]] = {
     Modality.TEXT: _fit_text,
     Modality.IMAGE: _fit_image,
     Modality.AUDIO: _fit_audio,
+    Modality.VIDEO: _fit_video,
     Modality.TABLE: _fit_table,
     Modality.DATE: _fit_date,
     Modality.PLACE: _fit_place,

@@ -11,6 +11,7 @@ from omnifuse.encoders.table import TableEncoder
 from omnifuse.encoders.table_mlp import TableMLPEncoder
 from omnifuse.encoders.tags import TagsEncoder
 from omnifuse.encoders.text import TextEncoder
+from omnifuse.encoders.video import FrameVideoEncoder, SpaceTimeVideoEncoder
 
 __all__ = [
     "DEFAULT_ENCODERS",
@@ -20,10 +21,12 @@ __all__ = [
     "ConvSeriesEncoder",
     "DateEncoder",
     "EncoderOptions",
+    "FrameVideoEncoder",
     "PatchSeriesEncoder",
     "PlaceEncoder",
     "Projectors",
     "SharedTrunk",
+    "SpaceTimeVideoEncoder",
     "TableEncoder",
     "TableMLPEncoder",
     "TagsEncoder",

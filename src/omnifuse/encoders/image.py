@@ -36,7 +36,7 @@ class PixelScale(nn.Module):
         return ((pixels.float() / 255 - self.mean) / self.scale).permute(0, 3, 1, 2)
 
 
-def _stages(side: int, dim: int) -> list[tuple[int, int]]:
+def conv_stages(side: int, dim: int) -> list[tuple[int, int]]:
     """(channels, stride) of the blocks after the stem: halve until about 4 places are left a side."""
     stages: list[tuple[int, int]] = []
     channels = max(dim // 4, 16)
@@ -96,7 +96,7 @@ class ConvImageEncoder(nn.Module):
         self.scale = PixelScale()
         self.thumbnail = Thumbnail()
         self.summary_dim = Thumbnail.width
-        stages = _stages(max(height, width) // 2, dim)
+        stages = conv_stages(max(height, width) // 2, dim)
         self.stem = nn.Conv2d(3, stages[0][0], 5, 2, 2)
         blocks, channels = [], stages[0][0]
         for wider, stride in stages:

@@ -24,6 +24,7 @@ from omnifuse.encoders.table import TableEncoder
 from omnifuse.encoders.table_mlp import TableMLPEncoder
 from omnifuse.encoders.tags import TagsEncoder
 from omnifuse.encoders.text import TextEncoder
+from omnifuse.encoders.video import FrameVideoEncoder, SpaceTimeVideoEncoder
 from omnifuse.errors import InputError, did_you_mean
 from omnifuse.schema import Modality
 
@@ -91,6 +92,16 @@ def _audio_transformer(preprocessor: Any, options: EncoderOptions) -> nn.Module:
     return TransformerAudioEncoder(
         num_mels=preprocessor.num_mels, num_columns=preprocessor.num_columns, gated=options.gated, **_deep(options)
     )
+
+
+def _video(
+    encoder: type[FrameVideoEncoder] | type[SpaceTimeVideoEncoder],
+) -> Callable[[Any, EncoderOptions], nn.Module]:
+    def build(preprocessor: Any, options: EncoderOptions) -> nn.Module:
+        size = {"height": preprocessor.height, "width": preprocessor.width}
+        return encoder(**size, gated=options.gated, **_deep(options))
+
+    return build
 
 
 def _table(numbers: str) -> Callable[[Any, EncoderOptions], nn.Module]:
@@ -170,6 +181,12 @@ ENCODERS: dict[str, EncoderEntry] = {
     "audio-transformer": EncoderEntry(
         Modality.AUDIO, _audio_transformer, "transformer behind a convolutional stem over log-mel"
     ),
+    "video-frames": EncoderEntry(
+        Modality.VIDEO, _video(FrameVideoEncoder), "convolutions over each frame, attention over time"
+    ),
+    "video-spacetime": EncoderEntry(
+        Modality.VIDEO, _video(SpaceTimeVideoEncoder), "transformer with attention over space and time in turn"
+    ),
     "table-piecewise": EncoderEntry(
         Modality.TABLE, _table("piecewise"), "feature-token transformer, piecewise-linear numbers"
     ),
@@ -190,6 +207,7 @@ DEFAULT_ENCODERS: dict[Modality, str] = {
     Modality.TEXT: "text-transformer",
     Modality.IMAGE: "image-conv",
     Modality.AUDIO: "audio-conv",
+    Modality.VIDEO: "video-frames",
     Modality.TABLE: "table-piecewise",
     Modality.DATE: "date-cycles",
     Modality.PLACE: "place-waves",

@@ -23,6 +23,7 @@ from omnifuse.evaluation.features import (
     sound_features,
     table_features,
     tag_features,
+    video_features,
 )
 from omnifuse.evaluation.fitted_features import (
     Features,
@@ -225,6 +226,7 @@ def _baselines(data: BaselineData) -> Iterator[_Baseline]:
         Modality.TEXT,
         Modality.AUDIO,
         Modality.IMAGE,
+        Modality.VIDEO,
     )
     quick = {modality: number for number, modality in enumerate(order)}
     known = [item for item in data.schema.inputs if item.modality in quick]
@@ -271,5 +273,8 @@ def _of_input(data: BaselineData, item: Input) -> tuple[list[tuple[str, Learner,
         sounds = sound_features(pack, data.preprocessors[item.name].num_mels)
         scaled = standardised(sounds)
         return [("mfcc + svm", VECTOR_MACHINE, scaled)], reduced_components(scaled, pack.present)
+    if item.modality is Modality.VIDEO:
+        scaled = standardised(video_features(pack))
+        return [("frames + linear", LINEAR, scaled)], reduced_components(scaled, pack.present)
     scaled = standardised(picture_features(pack))
     return [("pixels + linear", LINEAR, scaled)], reduced_components(scaled, pack.present)

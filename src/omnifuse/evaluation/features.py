@@ -66,6 +66,26 @@ def picture_features(pack: Pack) -> np.ndarray:
     return _spread(found, pack)
 
 
+def video_features(pack: Pack) -> np.ndarray:
+    """Mean over time of the frames' picture features, and how much their second half differs from the first.
+
+    Args:
+        pack: Of a video input: ``pixels`` uint8 (F, H, W, 3).
+
+    Returns:
+        (R, N) float32, NaN where the row has no video.
+    """
+    pixels = pack.arrays["pixels"]
+    starts = range(0, max(len(pixels), 1), CHUNK_ROWS)
+    frames = np.concatenate([_pixels(pixels[start : start + CHUNK_ROWS]) for start in starts])
+    parts = []
+    for row in np.flatnonzero(pack.present):
+        own = frames[pack.offsets[row] : pack.offsets[row + 1]]
+        half = (len(own) + 1) // 2
+        parts.append(np.concatenate([own.mean(axis=0), own[-half:].mean(axis=0) - own[:half].mean(axis=0)]))
+    return _spread(np.stack(parts) if parts else np.zeros((0, 2 * frames.shape[1])), pack)
+
+
 def cosine_basis(num_inputs: int, num_outputs: int) -> np.ndarray:
     """(num_inputs, num_outputs) orthonormal DCT-II."""
     angle = np.pi / num_inputs * (np.arange(num_inputs)[:, None] + 0.5) * np.arange(num_outputs)

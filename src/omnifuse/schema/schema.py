@@ -16,6 +16,7 @@ class Field:
     """One input column: its modality, why it was given it, and its share of missing cells (0 to 1).
 
     `part_of` names the input that reads this column together with others (latitude and longitude); "" = its own.
+    `column` names the column that the field stands in where that is another one: the sound of a video.
     """
 
     name: str
@@ -23,16 +24,23 @@ class Field:
     reason: str = ""
     missing: float = 0.0
     part_of: str = ""
+    column: str = ""
+
+    @property
+    def source(self) -> str:
+        """The column that its cells stand in."""
+        return self.column or self.name
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, as `inspect --json` prints them."""
-        return {
+        data = {
             "name": self.name,
             "modality": self.modality.value,
             "reason": self.reason,
             "missing": round(self.missing, 6),
             **({"part_of": self.part_of} if self.part_of else {}),
         }
+        return {**data, "column": self.column} if self.column else data
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Field:
@@ -43,6 +51,7 @@ class Field:
             data.get("reason", ""),
             data.get("missing", 0.0),
             data.get("part_of", ""),
+            data.get("column", ""),
         )
 
 
@@ -80,7 +89,9 @@ class Target:
 
 @dataclass(frozen=True)
 class Input:
-    """What one encoder reads: a column by its own name, latitude with longitude, or all numbers and categories."""
+    """What one encoder reads: a column by its own name, a video's sound, latitude with longitude, or all numbers and
+    categories.
+    """
 
     name: str
     modality: Modality
@@ -111,7 +122,7 @@ class Schema:
         others = [item for item in self.fields if item.modality not in cells]
         named = {item.part_of or item.name: item.modality for item in others}
         inputs = [
-            Input(name, modality, tuple(item.name for item in others if (item.part_of or item.name) == name))
+            Input(name, modality, tuple(item.source for item in others if (item.part_of or item.name) == name))
             for name, modality in named.items()
         ]
         if columns:

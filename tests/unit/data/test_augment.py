@@ -15,6 +15,7 @@ from omnifuse.data.augment import (
     TableAugment,
     TagsAugment,
     TextAugment,
+    VideoAugment,
 )
 from omnifuse.data.augment_image import RAND_OPS
 from omnifuse.data.pack import PackedRows
@@ -71,6 +72,7 @@ def series(lengths, channels=3):
 
 ALL = {
     "photo": (Modality.IMAGE, rows(pictures(), [1] * 24)),
+    "clip": (Modality.VIDEO, rows({**pictures(), "time_s": np.arange(24, dtype=np.float32)}, [8, 1, 3, 12])),
     "voice": (Modality.AUDIO, rows(sounds([40, 1, 2, 130, 7]), [40, 1, 2, 130, 7])),
     "note": (Modality.TEXT, rows(texts([9, 1, 30, 2]), [9, 1, 30, 2])),
     "sensor": (Modality.SERIES, rows(series([60, 1, 2, 200]), [60, 1, 2, 200])),
@@ -506,3 +508,32 @@ def test_series_window_warp_changes_the_pace_of_one_window_and_keeps_order_and_e
         if len(changed):
             np.testing.assert_allclose(ratio[changed[0] : changed[-1] + 1], ratio[changed[0]], rtol=1e-2)
     assert (after["time_s"] != before["time_s"]).any()
+
+
+def test_frames_of_a_clip_are_changed_alike():
+    frame = draw(1).integers(0, 256, (1, 24, 32, 3), dtype=np.uint8)
+    pixels = np.repeat(frame, 9, axis=0)
+    values = {"pixels": pixels, "time_s": np.arange(9, dtype=np.float32)}
+    augment = VideoAugment(ImageAugment(warped=1, erase=1, rand=3), dropout=0.5)
+    after = augment(values, np.array([5, 4]), draw())
+    for clip in (after["pixels"][:5], after["pixels"][5:]):
+        assert (clip == clip[:1]).all()
+        assert (clip[0] != frame[0]).any()
+    assert (after["pixels"][0] != after["pixels"][5]).any()
+    assert after["time_s"] is values["time_s"]
+
+
+def test_a_lost_frame_leaves_the_one_before_it_of_the_same_clip():
+    pixels = np.broadcast_to(np.arange(60, dtype=np.uint8)[:, None, None, None], (60, 2, 2, 3)).copy()
+    lengths = np.array([1, 29, 30])
+    still = VideoAugment(ImageAugment(**NO_PICTURE), dropout=0.4)
+    shown = still({"pixels": pixels}, lengths, draw())["pixels"][:, 0, 0, 0].astype(int)
+    assert (shown[[0, 1, 30]] == [0, 1, 30]).all()
+    assert (np.diff(shown) >= 0).all()
+    assert (shown <= np.arange(60)).all()
+    assert (shown[30:] >= 30).all()
+    assert 0.2 < np.mean(shown != np.arange(60)) < 0.6
+    none = VideoAugment(ImageAugment(**NO_PICTURE), dropout=0)({"pixels": pixels}, lengths, draw())["pixels"]
+    np.testing.assert_array_equal(none, pixels)
+    with pytest.raises(InputError, match="dropout of VideoAugment must be 0 to 1"):
+        VideoAugment(dropout=2)
