@@ -19,8 +19,8 @@ class FieldBatch:
     Attributes:
         values: Array name to tensor; each row's array concatenated along axis 0. Every array has a leading length
             axis: text ids (L,), image pixels (pictures, H, W, 3), audio log_mel (F, bins), video pixels (F, H, W, 3)
-            and time_s (F,), series values (F, C) and time_s (F,) and observed (F, C), table numbers (1, N) and categories
-            (1, K) and missing (1, N + K), date seconds (1,), place degrees (1, 2), tags (L,). P = 0 is
+            and time_s (F,), series values (F, C) and time_s (F,) and observed (F, C), table numbers (1, N) and
+            categories (1, K) and missing (1, N + K), date seconds (1,), place degrees (1, 2), tags (L,). P = 0 is
             legal.
         lengths: (P,) int64, the leading length of each present row (the same for all arrays of the field).
         present: (B,) bool, True where the row has this field.
