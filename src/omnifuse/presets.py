@@ -390,7 +390,7 @@ def build_from_spec(
         modalities[item.name] = item.modality
     names = tuple(encoders)
     widths = {name: int(getattr(encoder, "dim", spec.dim)) for name, encoder in encoders.items()}
-    members = {name: int(item.num_members) for name, item in encoders.items() if hasattr(item, "num_members")}
+    members = {name: int(count) for name, item in encoders.items() if (count := getattr(item, "num_members", 0))}
     trunk = None
     if spec.shared_trunk:
         trunk = SharedTrunk(spec.dim, depth=spec.shared_trunk, num_heads=spec.num_heads, dropout=spec.dropout)
@@ -407,12 +407,13 @@ def build_from_spec(
         )
         for target in schema.targets
     }
+    num_outputs = {target: int(task.num_outputs) for target, task in tasks.items()}  # type: ignore[arg-type]
     read = {name: readable_widths(name, encoders, modalities) for name in shallow_names(spec.shallow)}
     shallow = {
         target: {
-            name: SHALLOW_HEADS[name](widths_read, task.num_outputs, task.kind)  # type: ignore[arg-type]
+            name: SHALLOW_HEADS[name](widths_read, num_outputs[target], task.kind)  # type: ignore[arg-type]
             for name, widths_read in read.items()
-            if widths_read and task.num_outputs <= getattr(SHALLOW_HEADS[name], "most_outputs", math.inf)
+            if widths_read and num_outputs[target] <= getattr(SHALLOW_HEADS[name], "most_outputs", math.inf)
         }
         for target, task in tasks.items()
         if any(read.values())
@@ -429,6 +430,6 @@ def build_from_spec(
         shallow=shallow,
         modality_dropout=spec.modality_dropout,
     )
-    stages = [model.encoders, [] if model.trunk is None else [model.trunk], [model.fusion]]
+    stages: list[Iterable[nn.Module]] = [model.encoders, [] if model.trunk is None else [model.trunk], [model.fusion]]
     set_stochastic_depth(stages, spec.stochastic_depth)
     return model

@@ -19,6 +19,7 @@ from omnifuse.model import MultimodalModel
 from omnifuse.presets import ModelSpec, TrainingSpec, build_from_spec
 from omnifuse.readout.raw import RawOutputs, concatenate
 from omnifuse.schema import Modality, Schema, TaskKind
+from omnifuse.tasks import ClassificationTask, OrdinalTask
 from omnifuse.training.batches import BatchSource, make_batch
 from omnifuse.training.checkpoint import CheckpointFolder
 from omnifuse.training.lanes import Halt, available_lanes, draws_globally, group_sizes, side_by_side
@@ -243,7 +244,7 @@ def _balance(
     import torch
 
     for name, task in zip(model.targets, model.tasks, strict=True):
-        if not task.kind.chooses_class or power <= 0:  # type: ignore[union-attr]
+        if not isinstance(task, ClassificationTask | OrdinalTask) or power <= 0:
             continue
         codes = prepared.targets[name][rows]
         often = None if drawn is None else drawn[codes >= 0]

@@ -90,7 +90,7 @@ def _worst_rows(target: Target, truth: np.ndarray, scores: np.ndarray) -> np.nda
     if target.kind is TaskKind.ORDINAL:
         distance = np.abs(answers - truth[known])
         order = np.lexsort((-scores[known].max(axis=1), -distance))
-        return known[order[distance[order] > 0]][:MAX_EXAMPLES]
+        return np.asarray(known[order[distance[order] > 0]][:MAX_EXAMPLES])
     wrong = known[answers != truth[known]]
     return np.asarray(wrong[np.argsort(-scores[wrong].max(axis=1), kind="stable")][:MAX_EXAMPLES])
 

@@ -36,7 +36,7 @@ def draw_shape(bit: int, draw: np.random.Generator) -> np.ndarray:
     pixels = np.repeat(ground[..., None], 3, axis=2)
     pixels[inside] = draw.uniform(0.6, 1.0, 3)
     pixels += draw.normal(0, 0.05, pixels.shape)
-    return np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8)
+    return np.asarray(np.round(np.clip(pixels, 0, 1) * 255).astype(np.uint8))
 
 
 def draw_tone(bit: int, draw: np.random.Generator) -> np.ndarray:

@@ -73,7 +73,7 @@ class MotionThumbnails(nn.Module):
     def measure(self, pixels: Tensor, lengths: Tensor) -> Tensor:
         """Raw features (P, 576); pixels count from 0 to 1."""
         # Some frames at a time: all of them as floats would be four times what they are as bytes
-        small = [_thumbnails(part) for part in pixels.split(_CHUNK)]
+        small = [_thumbnails(part) for part in torch.split(pixels, _CHUNK)]
         frames = torch.cat(small) if small else pixels.new_zeros((0, self.width // 3), dtype=torch.float32)
         padded, mask = pad_packed(frames, lengths)
         weights = mask.unsqueeze(-1).float()
@@ -223,7 +223,8 @@ class _SpaceTimeBlock(nn.Module):
         # (P, F, S, D) -> (P * S, F, D): each place is a sequence of its own
         across = tokens.transpose(1, 2).reshape(num_rows * num_places, num_frames, dim)
         across = self.time(across, mask.repeat_interleave(num_places, dim=0))
-        return across.view(num_rows, num_places, num_frames, dim).transpose(1, 2)
+        out: Tensor = across.view(num_rows, num_places, num_frames, dim).transpose(1, 2)
+        return out
 
 
 class SpaceTimeVideoEncoder(_VideoEncoder):

@@ -46,7 +46,7 @@ class BottleneckFusion(nn.Module):
 
     def blocks_by_level(self) -> list[list[nn.Module]]:
         """The blocks of each exchange, which run side by side."""
-        return [list(blocks) for blocks in self.layers]  # type: ignore[arg-type]
+        return [list(blocks.children()) for blocks in self.layers]
 
     def forward(self, tokens: dict[str, Tokens]) -> Fused:
         """Any subset of the fields to fused tokens and one vector."""

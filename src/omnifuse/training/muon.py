@@ -18,8 +18,9 @@ def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
     for name in HIDDEN_PARTS:
         part = getattr(model, name, None)
         for module in part.modules() if isinstance(part, nn.Module) else ():
-            if isinstance(module, nn.Linear) and module.weight.requires_grad:
-                found[id(module.weight)] = module.weight
+            weight = module.weight if isinstance(module, nn.Linear) else None
+            if isinstance(weight, nn.Parameter) and weight.requires_grad:
+                found[id(weight)] = weight
     return list(found.values())
 
 

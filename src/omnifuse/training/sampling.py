@@ -62,7 +62,7 @@ def row_weights(labels: Sequence[tuple[TaskKind, np.ndarray]], sampling: str) ->
     if not power or not found:
         return None
     weights = np.asarray(np.mean(found, axis=0))
-    return weights / weights.mean()
+    return np.asarray(weights / weights.mean())
 
 
 def draw_rows(rows: np.ndarray, weights: np.ndarray, draw: np.random.Generator) -> np.ndarray:
