@@ -325,8 +325,10 @@ def automatic(schema: Schema, num_rows: int) -> Preset:
         return replace(start, name="auto", training=training)
     # Of days that were not learnt from, trees on the past rows err elsewhere than a line does
     shallow = "linear" if schema.history is None else "linear+forest"
-    model = replace(start.model, dropout=0.0, modality_dropout=0.1, shallow=shallow)
-    return replace(start, name="auto", model=model, training=replace(start.training, epochs=epochs, augment=0.3))
+    # Each field's own head pulls hard, and fields are often hidden: else the field that is learnt first explains the
+    # rows, and the model knows less of the others than a network of each alone does
+    model = replace(start.model, dropout=0.0, modality_dropout=0.3, auxiliary=2.0, shallow=shallow)
+    return replace(start, name="auto", model=model, training=replace(start.training, epochs=epochs, augment=0.7))
 
 
 _TRUE = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}

@@ -45,7 +45,7 @@ def with_sound_tracks(
                 missing = 1 - (1 - item.missing) * num_sounds / num_read
                 reason = f"the sound track that {num_sounds} of {num_read} videos looked at in '{item.name}' have"
                 taken = {*names, *(field.name for field in fields)}
-                fields.append(Field(sound_name(item.name, taken), Modality.AUDIO, reason, missing, item.name))
+                fields.append(Field(sound_name(item.name, taken), Modality.AUDIO, reason, missing, column=item.name))
     return tuple(fields)
 
 

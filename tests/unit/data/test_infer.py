@@ -240,7 +240,7 @@ def test_too_many_classes(monkeypatch):
         (("label",), {"group": "towwn"}, "--group names the column 'towwn', .* did you mean 'town'"),
         (("label",), {"time": "days"}, "--time names the column 'days', .* did you mean 'day'"),
         (("label",), {"fields": {"note": "txt"}}, "there is no modality 'txt'. did you mean 'text'"),
-        (("label",), {"fields": {"note": "place"}}, "there is no modality 'place'"),
+        (("label",), {"fields": {"note": "graph"}}, "there is no modality 'graph'"),
         (("label",), {"tasks": {"town": "tagging"}}, "--task names 'town', which is no label. Say --label town"),
         (("label", "label"), {}, "--label names 'label' twice"),
         (("label",), {"group": "label"}, "--group and --label both name 'label'"),

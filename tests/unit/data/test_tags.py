@@ -56,7 +56,7 @@ def test_it_is_stored_as_json(fitted):
         (["red", "green", "blue"] * 5, Modality.CATEGORY),
         # Every part its own: no tags that anything could be learnt of
         ([[f"a{k}", f"b{k}"] for k in range(20)], None),
-        ([[1.0, 2.0], [3.0, 4.0]] * 5, None),
+        ([[1.0, 2.0], [3.0, 4.0]] * 5, Modality.SERIES),
     ],
 )
 def test_how_a_column_is_told(cells, modality):
