@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from recipes import Recipe, table_path
 
+from benchmarks import plain_monitoring
+
 Rows = list[dict[str, str]]
 EPOCHS = 30
 MEL_FRAMES = 80
@@ -67,9 +69,17 @@ def fit_plain(recipe: Recipe, data: Path, work: Path, seed: int = 0, *, epochs: 
     labels = [row[recipe.label] for row in rows]
     classes = tuple(sorted(set(labels)))
     codes = np.array([classes.index(label) for label in labels])
-    build = {"cxr_clinical": _record, "occupancy_sensors": _sensors, "emodb_speech_emotion": _speech}
-    if recipe.pack in build:
-        words, answer = build[recipe.pack](rows, codes, path.parent, seed)
+    build = {
+        "cxr": _record,
+        "occupancy": _sensors,
+        "occupancy_past": plain_monitoring.windowed_sensors,
+        "emodb": _speech,
+        "esc50": plain_monitoring.events,
+        "fire": plain_monitoring.fire,
+        "nlvr": plain_monitoring.statements,
+    }
+    if recipe.name in build:
+        words, answer = build[recipe.name](rows, codes, path.parent, seed)
     else:
         words, answer = _digits(rows, codes, path.parent, seed, fields=recipe.used, epochs=epochs)
     return Plain(classes, words, time.monotonic() - began, lambda table: answer(read_rows(table), table.parent))

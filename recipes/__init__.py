@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from omnifuse import Model
 
 DATA_VARIABLE = "OMNIFUSE_DATA"
-MODULES = ("avmnist", "avmnist_hard", "cxr", "occupancy", "emodb")
+MODULES = ("avmnist", "avmnist_hard", "cxr", "occupancy", "emodb", "esc50", "fire", "nlvr")
 MEASURES = ("accuracy", "balanced_accuracy", "roc_auc")
 
 

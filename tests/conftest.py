@@ -156,6 +156,17 @@ def plain_problem(tmp_path_factory) -> Problem:
 
 
 @pytest.fixture(scope="session")
+def level_problem(tmp_path_factory) -> Problem:
+    """24 rows with a label of four ordered levels by size, some of them missing."""
+    rows = plain_rows(24)
+    for row in rows:
+        row["level"] = ("never", "rarely", "often", "always")[int(np.digitize(float(row["size"]), (-3.2, 0.0, 3.2)))]
+    rows[2]["level"] = rows[7]["level"] = None
+    drop = ("key", "kind", "tags", "price")
+    return make_problem(rows, ["level"], tmp_path_factory.mktemp("level"), tasks={"level": "ordinal"}, drop=drop)
+
+
+@pytest.fixture(scope="session")
 def media_problem(rooms, tmp_path_factory) -> Problem:
     """16 rooms: picture, sound, note, sensors and time to one event."""
     return make_problem(room_rows(rooms.train, 16), ["event"], tmp_path_factory.mktemp("sixteen"))

@@ -1,9 +1,9 @@
-"""omnifuse: learn one model from a table of texts, pictures, sounds, numbers, categories and dates, with holes.
+"""omnifuse: learn one model from a table of anything, with holes.
 
 Example:
     >>> import omnifuse
     >>> sorted(name for name in omnifuse.__all__ if name.islower())
-    ['fit', 'generate_rooms', 'inspect', 'load', 'open_table']
+    ['fit', 'generate_rooms', 'generate_world', 'inspect', 'load', 'open_table']
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _HOMES = {
     "load": "omnifuse.api",
     "open_table": "omnifuse.data.tables",
     "generate_rooms": "omnifuse.data.rooms",
+    "generate_world": "omnifuse.data.worlds",
 }
 __all__ = [
     "ArtefactError",
@@ -43,6 +44,7 @@ __all__ = [
     "TargetPrediction",
     "fit",
     "generate_rooms",
+    "generate_world",
     "inspect",
     "load",
     "open_table",
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from omnifuse.api import Model, fit, inspect, load
     from omnifuse.data.rooms import generate_rooms
     from omnifuse.data.tables import open_table
+    from omnifuse.data.worlds import generate_world
     from omnifuse.errors import ArtefactError, InputError, MediaError, MissingDependencyError, OmnifuseError
     from omnifuse.schema import Modality, Prediction, Schema, TargetPrediction
 

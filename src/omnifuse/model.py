@@ -33,6 +33,14 @@ class ModelOutput:
     parts: dict[str, Tensor] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class ShallowAnswers:
+    """Target to shallow head to its answers (B, C), and to the error (B,) it expects where it expects one."""
+
+    values: dict[str, dict[str, Tensor]]
+    spreads: dict[str, dict[str, Tensor]]
+
+
 def _chosen(heads: nn.Module, names: Collection[str] | None) -> dict[str, nn.Module]:
     """The shallow heads of these names, None for all."""
     return {name: head for name, head in heads.named_children() if names is None or name in names}
@@ -100,8 +108,8 @@ class MultimodalModel(nn.Module):
 
     def summarised_fields(self, heads: Collection[str] | None = None) -> tuple[str, ...]:
         """Fields that the shallow heads of these names read; None: all of them."""
-        chosen = _chosen(self.shallow[0], heads) if self.shallow_targets else {}
-        read = {name for head in chosen.values() for name in head.fields}  # type: ignore[union-attr]
+        chosen = [head for found in self.shallow for head in _chosen(found, heads).values()]
+        read = {name for head in chosen for name in head.fields}  # type: ignore[union-attr]
         return tuple(name for name in self.fields if name in read)
 
     def summarise(self, batch: Batch, heads: Collection[str] | None = None) -> dict[str, Summary]:
@@ -127,12 +135,20 @@ class MultimodalModel(nn.Module):
 
     def answer_shallow(
         self, summaries: Mapping[str, Summary], num_rows: int, heads: Collection[str] | None = None
-    ) -> dict[str, dict[str, Tensor]]:
-        """Target to (B, C) of its shallow heads of these names, from the summaries of any subset of the fields."""
-        return {
-            target: {name: head(summaries, num_rows) for name, head in _chosen(found, heads).items()}
-            for target, found in zip(self.shallow_targets, self.shallow, strict=True)
-        }
+    ) -> ShallowAnswers:
+        """Answers of the shallow heads of these names, from the summaries of any subset of the fields."""
+        values: dict[str, dict[str, Tensor]] = {}
+        spreads: dict[str, dict[str, Tensor]] = {}
+        for target, found in zip(self.shallow_targets, self.shallow, strict=True):
+            values[target] = {}
+            for name, head in _chosen(found, heads).items():
+                if hasattr(head, "answer"):
+                    values[target][name], spread = head.answer(summaries, num_rows)  # type: ignore[operator]
+                    if spread is not None:
+                        spreads.setdefault(target, {})[name] = spread
+                else:
+                    values[target][name] = head(summaries, num_rows)
+        return ShallowAnswers(values, spreads)
 
     def read(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -12,7 +13,7 @@ from omnifuse.association import ALIGNMENTS
 from omnifuse.encoders import DEFAULT_ENCODERS, EncoderOptions, Projectors, SharedTrunk, encoder_entry
 from omnifuse.errors import ArtefactError, InputError, did_you_mean
 from omnifuse.fusion import FUSIONS
-from omnifuse.layers import POOLINGS
+from omnifuse.layers import POOLINGS, set_stochastic_depth
 from omnifuse.model import MultimodalModel
 from omnifuse.schema import Modality, Schema
 from omnifuse.tasks import NO_SHALLOW_HEAD, SHALLOW_HEADS, TASKS, readable_widths, shallow_names
@@ -26,10 +27,12 @@ _RANGES: dict[str, tuple[float, float]] = {
     "shared_trunk": (0, 256),
     "dropout": (0.0, 0.95),
     "head_dropout": (0.0, 0.95),
+    "stochastic_depth": (0.0, 0.95),
     "modality_dropout": (0.0, 0.95),
     "auxiliary": (0.0, 100.0),
     "alignment": (0.0, 100.0),
     "label_smoothing": (0.0, 0.95),
+    "interval": (0.5, 0.99),
     "epochs": (1, 1_000_000),
     "batch_size": (0, 1_000_000),
     "learning_rate": (1e-9, 10.0),
@@ -38,11 +41,15 @@ _RANGES: dict[str, tuple[float, float]] = {
     "clip": (1e-6, 1e6),
     "averaging": (0.0, 1.0),
     "mixup": (0.0, 100.0),
+    "cutmix": (0.0, 1.0),
+    "reverberation": (0.0, 1.0),
     "augment": (0.0, 10.0),
     "balance": (0.0, 2.0),
     "largest_image": (4, 4096),
     "max_seconds": (0.05, 600.0),
+    "num_frames": (1, 128),
     "max_tokens": (4, 65_536),
+    "max_steps": (2, 65_536),
     "vocab_size": (300, 1_000_000),
 }
 
@@ -56,7 +63,18 @@ def _check_ranges(spec: Any) -> None:
             raise InputError(f"the setting {item.name} is {value}", fix=f"Give a number from {low} to {high}")
 
 
+# Setting `table` to the encoder of the table
+TABLE_ENCODERS = {"transformer": "table-piecewise", "mlp": "table-mlp"}
+AUTO = "auto"
+BALANCINGS = ("none", "uncertainty", "gradnorm")
 PRECISIONS = ("auto", "fp32", "bf16")
+OPTIMISERS = ("adamw", "muon")
+SAMPLINGS = ("natural", "balanced", "sqrt")
+
+
+ENSEMBLE_FUSION = "ensemble"
+# Of unlike kinds, so that their members err differently
+ENSEMBLE = ("joint", "gated", "bottleneck", "attention", "concat")
 
 
 def _check_name(what: str, name: str, known: Iterable[str]) -> None:
@@ -75,7 +93,9 @@ class ModelSpec:
         fusion_depth: Blocks of the fusion.
         dropout: Inside encoders and fusion.
         head_dropout: Before the heads.
-        fusion: Name in `fusion.FUSIONS`.
+        stochastic_depth: Share of the rows that pass by the last residual block in training; it rises in a line from
+            the first block.
+        fusion: Name in `fusion.FUSIONS`, or "ensemble": members with the fusions of `ENSEMBLE` in turn.
         encoders: Input to encoder name; others take their modality's default.
         gated: Gated blocks `E(x) * Attention(E(x))` in encoders.
         shared_trunk: Blocks that all fields share; 0 for none.
@@ -87,6 +107,9 @@ class ModelSpec:
         label_smoothing: Share of the label spread over all classes.
         shallow: Models of fixed features beside the network's heads: names in `tasks.SHALLOW_HEADS` joined by "+", or
             "none".
+        interval: Share of the truths that the interval of a number shall hold.
+        table: Encoder of the table where `encoders` names none: "transformer" (table-piecewise), "mlp" (table-mlp), or
+            "auto": `fit` takes the one that answers unlearnt rows better from the table alone.
     """
 
     dim: int = 64
@@ -106,6 +129,9 @@ class ModelSpec:
     alignment_loss: str = "contrastive"
     label_smoothing: float = 0.05
     shallow: str = "kernel+forest"
+    interval: float = 0.9
+    table: str = "transformer"
+    stochastic_depth: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse unknown names and values out of range."""
@@ -115,8 +141,9 @@ class ModelSpec:
                 f"the setting dim is {self.dim}, which num_heads {self.num_heads} does not divide",
                 fix=f"Give for example --set dim={self.num_heads * max(1, self.dim // self.num_heads)}",
             )
-        _check_name("fusion", self.fusion, FUSIONS)
+        _check_name("fusion", self.fusion, (*FUSIONS, ENSEMBLE_FUSION))
         _check_name("pooling", self.pooling, POOLINGS)
+        _check_name("choice of table", self.table, (*TABLE_ENCODERS, AUTO))
         _check_name("alignment loss", self.alignment_loss, ALIGNMENTS)
         for name in shallow_names(self.shallow):
             _check_name("shallow head", name, (*SHALLOW_HEADS, NO_SHALLOW_HEAD))
@@ -124,6 +151,12 @@ class ModelSpec:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {**asdict(self), "encoders": dict(self.encoders)}
+
+    def encoder_of(self, name: str, modality: Modality) -> str:
+        """The encoder of an input: the one that is named for it, else that of its modality."""
+        if modality is Modality.TABLE and name not in self.encoders:
+            return TABLE_ENCODERS.get(self.table, DEFAULT_ENCODERS[modality])
+        return self.encoders.get(name, DEFAULT_ENCODERS[modality])
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ModelSpec:
@@ -151,9 +184,17 @@ class TrainingSpec:
         clip: Largest norm of the gradient.
         averaging: Share of the steps whose weights are averaged, weighted towards the end.
         mixup: Parameter of the Beta distribution; 0 leaves mixup out.
+        cutmix: Share of the batches in which a part of each picture is another row's, and the label with it.
         augment: Strength of the augmentation; 0 leaves it out.
+        reverberation: Share of sounds that are put into a room.
         balance: Power of the inverse class frequency in the loss: 0 none, 1 balanced.
+        balancing: Of several targets' losses: "none" adds them up, "uncertainty" and "gradnorm" learn weights; see
+            `training.balancing`.
         precision: "fp32", "bf16" (autocast), or "auto": the quicker one where the hardware has bf16.
+        optimiser: "adamw", or "muon": Muon for the matrices of encoders, trunk and fusion, AdamW for the rest.
+        sampling: Which rows an epoch holds: "natural" each once; "balanced" rows of every class equally often; "sqrt"
+            half way between. It changes what is seen, `balance` what a mistake costs; the loss weight counts classes as
+            they are drawn, so both together do not correct twice.
     """
 
     epochs: int = 60
@@ -164,14 +205,22 @@ class TrainingSpec:
     clip: float = 1.0
     averaging: float = 0.1
     mixup: float = 0.0
+    cutmix: float = 0.0
     augment: float = 1.0
+    reverberation: float = 0.0
     balance: float = 0.5
+    balancing: str = "none"
     precision: str = "auto"
+    optimiser: str = "adamw"
+    sampling: str = "natural"
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         _check_ranges(self)
+        _check_name("balancing", self.balancing, BALANCINGS)
         _check_name("precision", self.precision, PRECISIONS)
+        _check_name("optimiser", self.optimiser, OPTIMISERS)
+        _check_name("sampling", self.sampling, SAMPLINGS)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -183,9 +232,11 @@ class Preset:
     """A model, its training, and the sizes of decoded media.
 
     Attributes:
-        largest_image: Longest side of decoded pictures.
+        largest_image: Longest side of decoded pictures and frames.
         max_seconds: Longest part of a sound that is read.
+        num_frames: Most frames that are read of a video.
         max_tokens: Longest text.
+        max_steps: Steps of a series; longer ones become means over so many equal stretches of time.
         vocab_size: Largest vocabulary.
     """
 
@@ -194,7 +245,9 @@ class Preset:
     training: TrainingSpec
     largest_image: int = 64
     max_seconds: float = 10.0
+    num_frames: int = 8
     max_tokens: int = 192
+    max_steps: int = 512
     vocab_size: int = 4096
 
     def __post_init__(self) -> None:
@@ -206,9 +259,15 @@ class Preset:
         by_modality: dict[Modality, dict[str, Any]] = {
             Modality.IMAGE: {"largest": self.largest_image},
             Modality.AUDIO: {"max_seconds": self.max_seconds},
+            Modality.SERIES: {"max_steps": self.max_steps},
+            Modality.VIDEO: {"largest": self.largest_image, "num_frames": self.num_frames},
             Modality.TEXT: {"max_length": self.max_tokens, "vocab_size": self.vocab_size},
         }
-        return {item.name: by_modality[item.modality] for item in schema.inputs if item.modality in by_modality}
+        found = {item.name: by_modality[item.modality] for item in schema.inputs if item.modality in by_modality}
+        history = schema.history
+        if history is not None and history.name in found:
+            found[history.name] = {"max_steps": min(max(history.window, 2), self.max_steps)}
+        return found
 
 
 PRESETS: dict[str, Preset] = {
@@ -219,6 +278,7 @@ PRESETS: dict[str, Preset] = {
         largest_image=32,
         max_seconds=5.0,
         max_tokens=96,
+        max_steps=256,
         vocab_size=2048,
     ),
     "small": Preset("small", ModelSpec(dim=64), TrainingSpec(), largest_image=64),
@@ -228,6 +288,7 @@ PRESETS: dict[str, Preset] = {
         TrainingSpec(epochs=60, learning_rate=1e-3),
         largest_image=128,
         max_seconds=20.0,
+        num_frames=16,
         max_tokens=384,
         vocab_size=16_384,
     ),
@@ -262,8 +323,12 @@ def automatic(schema: Schema, num_rows: int) -> Preset:
     if num_rows < PLENTY_ROWS:
         training = replace(start.training, epochs=epochs, augment=0.5)
         return replace(start, name="auto", training=training)
-    model = replace(start.model, dropout=0.0, modality_dropout=0.1, shallow="linear")
-    return replace(start, name="auto", model=model, training=replace(start.training, epochs=epochs, augment=0.3))
+    # Of days that were not learnt from, trees on the past rows err elsewhere than a line does
+    shallow = "linear" if schema.history is None else "linear+forest"
+    # Each field's own head pulls hard, and fields are often hidden: else the field that is learnt first explains the
+    # rows, and the model knows less of the others than a network of each alone does
+    model = replace(start.model, dropout=0.0, modality_dropout=0.3, auxiliary=2.0, shallow=shallow)
+    return replace(start, name="auto", model=model, training=replace(start.training, epochs=epochs, augment=0.7))
 
 
 _TRUE = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -304,13 +369,16 @@ def with_settings(preset: Preset, settings: Mapping[str, str]) -> Preset:
     return replace(preset, model=replace(preset.model, **model), training=replace(preset.training, **training), **sizes)
 
 
-def build_from_spec(schema: Schema, preprocessors: Mapping[str, Any], spec: ModelSpec) -> MultimodalModel:
+def build_from_spec(
+    schema: Schema, preprocessors: Mapping[str, Any], spec: ModelSpec, *, member: int = 0
+) -> MultimodalModel:
     """Build one network for the inputs and targets of a schema.
 
     Args:
         schema: Inputs and targets.
         preprocessors: Input to fitted preprocessor.
         spec: What to build.
+        member: Number of the member, which tells its fusion in an ensemble of fusions.
 
     Raises:
         InputError: An encoder's name is unknown or reads another modality.
@@ -319,11 +387,12 @@ def build_from_spec(schema: Schema, preprocessors: Mapping[str, Any], spec: Mode
     encoders: dict[str, nn.Module] = {}
     modalities: dict[str, Modality] = {}
     for item in schema.inputs:
-        entry = encoder_entry(spec.encoders.get(item.name, DEFAULT_ENCODERS[item.modality]), item.modality)
+        entry = encoder_entry(spec.encoder_of(item.name, item.modality), item.modality)
         encoders[item.name] = entry.build(preprocessors[item.name], options)
         modalities[item.name] = item.modality
     names = tuple(encoders)
     widths = {name: int(getattr(encoder, "dim", spec.dim)) for name, encoder in encoders.items()}
+    members = {name: int(count) for name, item in encoders.items() if (count := getattr(item, "num_members", 0))}
     trunk = None
     if spec.shared_trunk:
         trunk = SharedTrunk(spec.dim, depth=spec.shared_trunk, num_heads=spec.num_heads, dropout=spec.dropout)
@@ -336,23 +405,26 @@ def build_from_spec(schema: Schema, preprocessors: Mapping[str, Any], spec: Mode
             pooling=spec.pooling,
             auxiliary=spec.auxiliary,
             label_smoothing=spec.label_smoothing,
+            members=members,
         )
         for target in schema.targets
     }
+    num_outputs = {target: int(task.num_outputs) for target, task in tasks.items()}  # type: ignore[arg-type]
     read = {name: readable_widths(name, encoders, modalities) for name in shallow_names(spec.shallow)}
     shallow = {
         target: {
-            name: SHALLOW_HEADS[name](widths_read, task.num_outputs, task.kind)  # type: ignore[arg-type]
+            name: SHALLOW_HEADS[name](widths_read, num_outputs[target], task.kind)  # type: ignore[arg-type]
             for name, widths_read in read.items()
-            if widths_read
+            if widths_read and num_outputs[target] <= getattr(SHALLOW_HEADS[name], "most_outputs", math.inf)
         }
         for target, task in tasks.items()
         if any(read.values())
     }
-    return MultimodalModel(
+    fusion = ENSEMBLE[member % len(ENSEMBLE)] if spec.fusion == ENSEMBLE_FUSION else spec.fusion
+    model = MultimodalModel(
         encoders,
         Projectors(widths, {name: item.value for name, item in modalities.items()}, spec.dim),
-        FUSIONS[spec.fusion](spec.dim, names, num_heads=spec.num_heads, depth=spec.fusion_depth, dropout=spec.dropout),
+        FUSIONS[fusion](spec.dim, names, num_heads=spec.num_heads, depth=spec.fusion_depth, dropout=spec.dropout),
         tasks,
         trunk=trunk,
         alignment=ALIGNMENTS[spec.alignment_loss](names, spec.dim) if spec.alignment and len(names) > 1 else None,
@@ -360,3 +432,6 @@ def build_from_spec(schema: Schema, preprocessors: Mapping[str, Any], spec: Mode
         shallow=shallow,
         modality_dropout=spec.modality_dropout,
     )
+    stages: list[Iterable[nn.Module]] = [model.encoders, [] if model.trunk is None else [model.trunk], [model.fusion]]
+    set_stochastic_depth(stages, spec.stochastic_depth)
+    return model

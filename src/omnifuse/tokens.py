@@ -18,8 +18,10 @@ class FieldBatch:
 
     Attributes:
         values: Array name to tensor; each row's array concatenated along axis 0. Every array has a leading length
-            axis: text ids (L,), image pixels (1, H, W, 3), audio log_mel (F, bins), table numbers (1, N) and
-            categories (1, K) and missing (1, N + K), date seconds (1,). P = 0 is legal.
+            axis: text ids (L,), image pixels (pictures, H, W, 3), audio log_mel (F, bins), video pixels (F, H, W, 3)
+            and time_s (F,), series values (F, C) and time_s (F,) and observed (F, C), table numbers (1, N) and
+            categories (1, K) and missing (1, N + K), date seconds (1,), place degrees (1, 2), tags (L,). P = 0 is
+            legal.
         lengths: (P,) int64, the leading length of each present row (the same for all arrays of the field).
         present: (B,) bool, True where the row has this field.
     """
@@ -40,8 +42,8 @@ class Batch:
 
     Attributes:
         fields: Input name to FieldBatch, any subset of the model's inputs.
-        targets: Target name to tensor. Classification: int64 (B,), -1 = missing. Tagging: float (B, C), NaN = missing
-            row. Regression: float (B,), NaN = missing, in standardised units.
+        targets: Target name to tensor. Classification and ordinal: int64 (B,), -1 = missing. Tagging: float (B, C),
+            NaN = missing row. Regression: float (B,), NaN = missing, in standardised units.
         weights: (B,) float row weights.
         rows: (B,) int64 row numbers of the table.
         mixed: For mixup, target name to soft target (B, C); empty otherwise.
@@ -117,6 +119,33 @@ def scatter(tokens: Tokens, present: Tensor) -> Tokens:
     values[present] = tokens.values
     mask[present] = tokens.mask
     return Tokens(values, mask)
+
+
+def gathered(tokens: Tokens, lengths: Tensor) -> Tokens:
+    """Tokens of several media a row, one behind the other.
+
+    Args:
+        tokens: values (N, T, D), mask (N, T) of the N media of all rows in order.
+        lengths: (P,) media of each row, N in all.
+
+    Returns:
+        values (P, K T, D), mask (P, K T) with K the most media of a row.
+    """
+    if tokens.values.shape[0] == lengths.shape[0]:
+        # No row without a medium comes here, so each has one
+        return tokens
+    values, there = pad_packed(tokens.values, lengths)
+    mask, _ = pad_packed(tokens.mask, lengths)
+    return Tokens(values.flatten(1, 2), (mask & there.unsqueeze(2)).flatten(1, 2))
+
+
+def group_means(values: Tensor, lengths: Tensor) -> Tensor:
+    """(N, S) of the N media of all rows in order to their means (P, S)."""
+    if values.shape[0] == lengths.shape[0]:
+        return values
+    rows = torch.repeat_interleave(torch.arange(lengths.shape[0], device=values.device), lengths)
+    sums = values.new_zeros((lengths.shape[0], values.shape[1])).index_add_(0, rows, values)
+    return sums / lengths.unsqueeze(1).to(values.dtype)
 
 
 def pad_packed(values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

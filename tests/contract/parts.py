@@ -24,6 +24,8 @@ FIELDS = ("a", "b", "c")
 LENGTHS = (37, 1, 5, 300)
 VOCAB_SIZE, NUM_MELS, NUM_COLUMNS = 50, 16, 24
 HEIGHT, WIDTH = 24, 32
+# Frames of videos: a usual number, one, two, and so many that their tokens are thinned
+NUM_FRAMES = (8, 1, 2, 40)
 
 
 def seeded(build: Callable[..., nn.Module], *given: Any, seed: int = 0, **options: Any) -> nn.Module:
@@ -50,12 +52,28 @@ class _ImageStub:
     height, width = HEIGHT, WIDTH
 
 
+class _VideoStub:
+    height, width = HEIGHT, WIDTH
+
+
 class _AudioStub:
     num_mels, num_columns = NUM_MELS, NUM_COLUMNS
 
 
+class _SeriesStub:
+    num_channels, step_s, max_steps = 3, 60.0, 512
+
+
 class _DateStub:
     earliest, latest, median = 1_500_000_000, 1_700_000_000, 1_650_000_000
+
+
+class _PlaceStub:
+    latitude, longitude, spread_km = 48.0, 11.0, 250.0
+
+
+class _TagsStub:
+    num_ids = VOCAB_SIZE
 
 
 def _table_preprocessor() -> TablePreprocessor:
@@ -71,8 +89,12 @@ PREPROCESSORS: dict[Modality, Any] = {
     Modality.TEXT: _TextStub(),
     Modality.IMAGE: _ImageStub(),
     Modality.AUDIO: _AudioStub(),
+    Modality.VIDEO: _VideoStub(),
     Modality.DATE: _DateStub(),
+    Modality.PLACE: _PlaceStub(),
+    Modality.TAGS: _TagsStub(),
     Modality.TABLE: _table_preprocessor(),
+    Modality.SERIES: _SeriesStub(),
 }
 
 
@@ -85,8 +107,23 @@ def _rows(modality: Modality, seed: int) -> list[dict[str, np.ndarray]]:
         return [{"log_mel": draw.normal(-4, 2, (size, NUM_COLUMNS)).astype(np.float32)} for size in LENGTHS]
     if modality is Modality.IMAGE:
         return [{"pixels": draw.integers(0, 256, (1, HEIGHT, WIDTH, 3), dtype=np.uint8)} for _ in LENGTHS]
+    if modality is Modality.SERIES:
+        return [_series_row(draw, size) for size in LENGTHS]
+    if modality is Modality.VIDEO:
+        return [
+            {
+                "pixels": draw.integers(0, 256, (count, HEIGHT, WIDTH, 3), dtype=np.uint8),
+                "time_s": np.sort(draw.random(count)).astype(np.float32),
+            }
+            for count in NUM_FRAMES
+        ]
     if modality is Modality.DATE:
         return [{"seconds": draw.integers(-1_000_000_000, 2_000_000_000, 1)} for _ in LENGTHS]
+    if modality is Modality.PLACE:
+        return [{"degrees": draw.uniform([[-90, -180]], [[90, 180]])} for _ in LENGTHS]
+    if modality is Modality.TAGS:
+        sizes = (7, 1, 2, 40)
+        return [{"tags": np.sort(draw.permutation(VOCAB_SIZE)[:size]).astype(np.int32)} for size in sizes]
     table = PREPROCESSORS[Modality.TABLE]
     cells = [
         {"x": 0.5, "y": -1.0, "z": None, "k": "a", "l": None},
@@ -95,6 +132,15 @@ def _rows(modality: Modality, seed: int) -> list[dict[str, np.ndarray]]:
         {"x": draw.normal(), "y": draw.normal(), "z": draw.normal(), "k": "c", "l": "a"},
     ]
     return [table(row) for row in cells]
+
+
+def _series_row(draw: np.random.Generator, size: int) -> dict[str, np.ndarray]:
+    """Irregular steps with gaps, and a channel that is never observed."""
+    observed = draw.random((size, _SeriesStub.num_channels)) < 0.8
+    observed[-1, 0], observed[:, 2] = True, observed[:, 2] & (size > 5)
+    values = np.where(observed, draw.normal(0, 2, observed.shape), 0).astype(np.float32)
+    time_s = -np.cumsum(draw.exponential(60.0, size))[::-1].astype(np.float32)
+    return {"values": values, "time_s": np.ascontiguousarray(time_s), "observed": observed}
 
 
 def collate(rows: list[dict[str, np.ndarray]], like: dict[str, np.ndarray]) -> FieldBatch:
@@ -132,10 +178,11 @@ class EncoderCase:
         return collate(made if rows is None else [made[row] for row in rows], made[0])
 
 
+_GATED = ("series-patch", "video-frames", "video-spacetime")
 ENCODER_CASES = {
     f"{name}{'-gated' if gated else ''}": EncoderCase(name, gated)
     for name in ENCODERS
-    for gated in ((False, True) if "transformer" in name else (False,))
+    for gated in ((False, True) if "transformer" in name or name in _GATED else (False,))
 }
 
 

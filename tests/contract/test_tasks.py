@@ -33,18 +33,21 @@ TARGETS = {
     TaskKind.CLASSIFICATION: Target("y", TaskKind.CLASSIFICATION, CLASSES),
     TaskKind.TAGGING: Target("y", TaskKind.TAGGING, CLASSES),
     TaskKind.REGRESSION: Target("y", TaskKind.REGRESSION),
+    TaskKind.ORDINAL: Target("y", TaskKind.ORDINAL, CLASSES),
 }
 LABELS = {
     TaskKind.CLASSIFICATION: torch.tensor([0, 1, 2, 2, 1, 0, 0, 1]),
     TaskKind.TAGGING: (torch.arange(24).reshape(8, 3) % 5 < 2).float(),
     TaskKind.REGRESSION: torch.tensor([-1.5, 0.25, 9.0, -0.5, 1.0, 0.0, -4.0, 2.0]),
+    TaskKind.ORDINAL: torch.tensor([0, 1, 2, 2, 1, 0, 0, 1]),
 }
-MISSING = {TaskKind.CLASSIFICATION: -1, TaskKind.TAGGING: NAN, TaskKind.REGRESSION: NAN}
-OUTPUTS = {TaskKind.CLASSIFICATION: 3, TaskKind.TAGGING: 3, TaskKind.REGRESSION: 1}
+MISSING = {TaskKind.CLASSIFICATION: -1, TaskKind.TAGGING: NAN, TaskKind.REGRESSION: NAN, TaskKind.ORDINAL: -1}
+OUTPUTS = {TaskKind.CLASSIFICATION: 3, TaskKind.TAGGING: 3, TaskKind.REGRESSION: 1, TaskKind.ORDINAL: 3}
 WRONG = {
     TaskKind.CLASSIFICATION: [torch.full((8,), 3), LABELS[TaskKind.CLASSIFICATION][:7], torch.ones(8, 4)],
     TaskKind.TAGGING: [LABELS[TaskKind.TAGGING][:7], torch.ones(8, 4), torch.ones(8)],
     TaskKind.REGRESSION: [LABELS[TaskKind.REGRESSION][:7]],
+    TaskKind.ORDINAL: [torch.full((8,), 3), LABELS[TaskKind.ORDINAL][:7], torch.ones(8, 4)],
 }
 MISFIT = (RuntimeError, ValueError, IndexError)
 each_task = pytest.mark.parametrize("kind", TASKS, ids=lambda kind: kind.value)
@@ -244,7 +247,7 @@ def test_dense_target(kind):
     assert found.isnan().any(dim=1).nonzero().flatten().tolist() == [1, 4]
     known = [0, 2, 3, 5, 6, 7]
     labels = LABELS[kind][known]
-    if kind is TaskKind.CLASSIFICATION:
+    if kind.chooses_class:
         assert torch.equal(found[known], torch.eye(3)[labels])
     else:
         assert torch.equal(found[known], labels.reshape(len(known), -1))

@@ -16,7 +16,7 @@ DRAW = np.random.default_rng(0)
 DOOR = MediaDoor()
 
 
-@pytest.mark.parametrize("data", [b"MThd" + bytes(40), b"#!AMR\n" + bytes(40), b"RIFF\0\0\0\0AVI LIST", b"\0" * 64])
+@pytest.mark.parametrize("data", [b"MThd" + bytes(40), b"#!AMR\n" + bytes(40), b"RIFF\0\0\0\0RMIDdata", b"\0" * 64])
 def test_t06_foreign_sounds_never_meet_a_decoder(data, monkeypatch):
     monkeypatch.setattr(
         "omnifuse.data.media_audio._Decoder", lambda *given, **options: pytest.fail("a decoder was started")

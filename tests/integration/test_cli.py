@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import inspect
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -17,7 +19,8 @@ import pyarrow.parquet
 import pytest
 from tests.conftest import plain_rows
 
-from omnifuse.cli.main import run
+from omnifuse.cli.fit import print_result
+from omnifuse.cli.main import app, run
 
 QUICK = ["--preset", "tiny", "--epochs", "1", "--no-baselines", "--logger", "none", "--report-media", "none"]
 VERBS = ("demo", "inspect", "fit", "evaluate", "predict", "embed", "doctor", "list")
@@ -110,6 +113,36 @@ def test_interrupting_leaves_no_traceback(table, tmp_path):
     assert out == ""
     assert "Traceback" not in err
     assert "interrupted" in err
+
+
+def test_the_options_of_fit_are_those_that_are_frozen():
+    fit = next(item for item in app.registered_commands if item.name == "fit")
+    found = {
+        word
+        for parameter in inspect.signature(fit.callback).parameters.values()
+        for word in getattr(parameter.default, "param_decls", None) or ()
+    }
+    assert found == {
+        "--label", "--out", "--valid", "--preset", "--fusion", "--field", "--encoder", "--task", "--set", "--drop",
+        "--group", "--time", "--seed", "--seeds", "--minutes", "--epochs", "--no-baselines", "--logger", "--resume",
+        "--max-bad", "--media-root", "--report-media", "--search", "--curve", "--window", "--json",
+    }  # fmt: skip
+
+
+def test_the_journal_of_a_search_and_the_curve_are_printed_as_tables(capsys):
+    score = {"value": 0.5, "low": 0.4, "high": 0.6}
+    trials = [{"trial": 0, "settings": {"dim": "32"}, "score": 0.25, "seconds": 3.0, "state": "done"},
+              {"trial": 1, "settings": {"dim": "64"}, "score": None, "seconds": 1.0, "state": "pruned"}]  # fmt: skip
+    target = {"task": "classification", "metrics": {"accuracy": score},
+              "curve": [{"rows": 11, "scored": 9, "metrics": {"accuracy": score}}]}  # fmt: skip
+    search = {"settings": {"dim": "32"}, "score": 0.25, "trials": trials}
+    print_result({"artefact": "run/model", "targets": {"kind": target}, "search": search}, Path("run"))
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["trial", "settings", "score", "seconds"] in lines
+    assert ["0", "dim=32", "0.250", "3.0"] in lines
+    assert ["1", "dim=64", "pruned", "1.0"] in lines
+    assert ["settings:", "--set", "dim=32"] in lines
+    assert ["11", "0.500", "(0.400", "to", "0.600)"] in lines
 
 
 # JSON forms
@@ -257,6 +290,31 @@ def test_predict_without_id_column_counts_rows(cli, table, tmp_path):
     assert list(rows[0]) == ["row", "tags", "tags_confidence", "tags_abstained", "modalities_used", "warnings", "error"]
     assert [row["row"] for row in rows] == [str(number) for number in range(40)]
     assert {tag for row in rows for tag in row["tags"].split("|")} <= {"", "big", "old"}
+
+
+def test_a_number_is_answered_with_an_interval(cli, table, tmp_path):
+    drop = [word for name in ("key", "tags", "kind", "note", "when") for word in ("--drop", name)]
+    code, text, _ = cli("fit", table, "--label", "price", *drop, *QUICK, "--out", tmp_path / "run")
+    assert code == 0
+    assert "90% intervals hold" in text
+    out = tmp_path / "answers.csv"
+    assert cli("predict", tmp_path / "run", table, "-o", out)[0] == 0
+    rows = read_csv(out)
+    assert list(rows[0]) == [
+        "row", "price", "price_confidence", "price_abstained", "price_low", "price_high", "modalities_used",
+        "warnings", "error",
+    ]  # fmt: skip
+    told = [row for row in rows if row["price_low"]]
+    assert told
+    assert all(float(row["price_low"]) < float(row["price"]) < float(row["price_high"]) for row in told)
+    data = json.loads(cli("evaluate", tmp_path / "run", table, "--json")[1])
+    found = data["targets"]["price"]["interval"]
+    assert set(found) == {"level", "coverage", "mean_width", "subsets"}
+    assert found["level"] == 0.9
+    assert 0 < found["coverage"] <= 1
+    assert found["subsets"]["table"]["mean_width"] == found["mean_width"]
+    assert "90% intervals hold" in cli("evaluate", tmp_path / "run", table)[1]
+    assert "intervals that hold the truth" in (tmp_path / "run" / "report" / "report.html").read_text()
 
 
 def test_embed(cli, fitted, rooms, tmp_path):

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
@@ -10,7 +10,7 @@ from omnifuse.errors import ArtefactError, InputError
 from omnifuse.fusion import FUSIONS
 from omnifuse.layers import POOLINGS
 from omnifuse.presets import PRESETS, ModelSpec, TrainingSpec, choose_preset, with_settings
-from omnifuse.schema import Field, Modality, Schema
+from omnifuse.schema import Field, History, Modality, Schema
 
 SCHEMA = Schema((Field("note", Modality.TEXT), Field("photo", Modality.IMAGE), Field("size", Modality.NUMBER)), ())
 
@@ -32,6 +32,15 @@ def test_auto_looks_at_few_rows_more_often():
     epochs = [choose_preset("auto", SCHEMA, rows).training.epochs for rows in (50, 2000, 5000, 1_000_000)]
     assert epochs == sorted(epochs, reverse=True)
     assert (epochs[0], epochs[-1]) == (60, 12)
+
+
+def test_past_rows_bring_a_forest_and_are_never_thinned_below_their_window():
+    history = History("when", None, 60, ("x",), "history", (), (), 600.0)
+    timed = Schema((Field("x", Modality.NUMBER), Field("history", Modality.SERIES)), (), history=history)
+    assert choose_preset("auto", timed, 5000).model.shallow == "linear+forest"
+    assert choose_preset("auto", replace(timed, history=None), 5000).model.shallow == "linear"
+    assert PRESETS["tiny"].input_options(timed) == {"history": {"max_steps": 60}}
+    assert PRESETS["tiny"].input_options(replace(timed, history=None)) == {"history": {"max_steps": 256}}
 
 
 def test_unknown_preset_suggests():
@@ -56,6 +65,8 @@ def test_input_options_reach_each_modality():
         ({"largest_image": "24"}, lambda preset: preset.largest_image == 24),
         ({"num_heads": "5", "dim": "45"}, lambda preset: (preset.model.num_heads, preset.model.dim) == (5, 45)),
         ({"pooling": "max"}, lambda preset: preset.model.pooling == "max"),
+        ({"stochastic_depth": "0.1"}, lambda preset: preset.model.stochastic_depth == 0.1),
+        ({"optimiser": "muon", "sampling": "sqrt"}, lambda preset: preset.training.optimiser == "muon"),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else "read",
 )
@@ -72,6 +83,9 @@ def test_settings_are_read(settings, read):
         ({"gated": "maybe"}, r"--set gated=maybe: not a bool"),
         ({"fusion": "jiont"}, r"no fusion 'jiont'.*did you mean 'joint'"),
         ({"pooling": "avg"}, r"no pooling 'avg'.*Known: mean, max"),
+        ({"optimiser": "moun"}, r"no optimiser 'moun'.*did you mean 'muon'"),
+        ({"sampling": "balance"}, r"no sampling 'balance'.*did you mean 'balanced'"),
+        ({"stochastic_depth": "1"}, r"stochastic_depth"),
         ({"encoders": "x"}, r"no setting 'encoders'"),
         ({"name": "x"}, r"no setting 'name'"),
         ({"dropout": "nan"}, r"dropout"),

@@ -16,7 +16,7 @@ def header_of(recipe):
 
 
 def test_number_of_recipes():
-    assert len(all_recipes()) == 11
+    assert len(all_recipes()) == 14
     assert [name for name in all_recipes() if name.startswith("avmnist_hard")] == [
         "avmnist_hard",
         "avmnist_hard_image",

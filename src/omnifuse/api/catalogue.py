@@ -7,7 +7,7 @@ from typing import Any
 from omnifuse.encoders.registry import ENCODERS, installed_encoders
 from omnifuse.fusion import FUSIONS
 from omnifuse.layers import POOLINGS
-from omnifuse.presets import PRESETS
+from omnifuse.presets import ENSEMBLE, ENSEMBLE_FUSION, PRESETS
 from omnifuse.tasks import TASKS
 
 
@@ -24,7 +24,8 @@ def catalogue() -> dict[str, dict[str, str]]:
     }
     return {
         "Encoders": {name: f"{item.modality.value}: {item.words}" for name, item in encoders.items()},
-        "Fusions": {name: _words(item) for name, item in FUSIONS.items()},
+        "Fusions": {name: _words(item) for name, item in FUSIONS.items()}
+        | {ENSEMBLE_FUSION: f"members with {', '.join(ENSEMBLE)} in turn"},
         "Tasks": {kind.value: _words(item) for kind, item in TASKS.items()},
         "Poolings": {name: _words(item) for name, item in POOLINGS.items()},
         "Presets": {"auto": "chosen by the number of rows and the modalities", **presets},

@@ -18,6 +18,7 @@ from omnifuse.evaluation import count_flops, fit_readout
 from omnifuse.presets import build_from_spec
 from omnifuse.readout import TargetReadout
 from omnifuse.training.batches import make_batch
+from omnifuse.training.predict import Subset
 
 # Of the model's time: two parts for single-field networks, one for simple models, together at most a half
 SINGLES_SHARE, SIMPLE_SHARE = 0.35, 0.15
@@ -84,22 +85,22 @@ def _cost(prepared: Prepared, partition: Partition, task: Task) -> float:
         return float(max(count_flops(lambda: model(batch)) / len(rows), LEAST_COST) ** COST_POWER)
 
 
-def single_scores(
-    prepared: Prepared, partition: Partition, name: str, network: Network
+def subset_scores(
+    prepared: Prepared, partition: Partition, subset: Subset, network: Network
 ) -> tuple[dict[str, np.ndarray], dict[str, TargetReadout]]:
-    """Target to scores of the report rows by one single-field network, and its readouts."""
+    """Target to scores of the report rows by a network that is given these inputs alone, and its readouts."""
     scores, readouts = {}, {}
-    subset = (name,)
     schema = network.schema
     for target in schema.targets:
         encoded = prepared.targets[target.name]
-        bare = bare_readout(target, schema, encoded, partition.members[0].train)
+        bare = bare_readout(target, schema, encoded, partition.members[0].train, level=network.spec.interval)
         calibrate = answers_of_members(prepared, partition, network, partition.calibrate, [subset])
         stretches = partition.stretches(partition.calibrate)
         readouts[target.name] = fit_readout(bare, calibrate, encoded[partition.calibrate], stretches=stretches)
         if partition.fold is not None:
-            folds, truth = partition.fold[partition.report], encoded[partition.report]
+            folds, truth = partition.fold[partition.calibrate], encoded[partition.calibrate]
             found = crossfitted_scores(bare, calibrate, truth, folds, in_time=partition.in_time)[subset]
+            found = found[partition.places]
         else:
             report = answers_of_members(prepared, partition, network, partition.report, [subset])
             found = readouts[target.name].scores(report[subset])
@@ -134,7 +135,7 @@ def compare(
         limit = None if seconds is None else seconds * SINGLES_SHARE
         networks = train_singles(prepared, partition, task, options=options, seconds=limit, listen=listen)
         for name, network in networks.items():
-            scores, readouts = single_scores(prepared, partition, name, network)
+            scores, readouts = subset_scores(prepared, partition, (name,), network)
             found.networks[name] = (network, readouts)
             for target, values in scores.items():
                 found.singles.setdefault(target, {})[name] = values

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from omnifuse.data.history import plain_schema, unread_times, with_history
 from omnifuse.data.media import MediaDoor
 from omnifuse.data.pack import BadCell, Pack, build_packs
 from omnifuse.data.tables import Table
@@ -27,7 +28,8 @@ def decode(table: Table, schema: Schema, preprocessors: Mapping[str, Any], *, co
     """Decode every row.
 
     Args:
-        table: Rows to read; absent columns count as missing, others are ignored.
+        table: Rows to read; absent columns count as missing, others are ignored. Where the model reads history, the
+            table's own earlier rows are it, unless `with_history` has said what is.
         schema: Names the inputs.
         preprocessors: Input to fitted preprocessor.
         confined: Refuse media outside the table's folder.
@@ -36,13 +38,19 @@ def decode(table: Table, schema: Schema, preprocessors: Mapping[str, Any], *, co
         InputError: The table has no known column.
     """
     notes = _check_columns(table, schema)
+    table = with_history(table, schema.history)
     packs, bad = build_packs(table, schema, preprocessors, door=MediaDoor(root=table.root, confined=confined))
+    if schema.history is not None:
+        bad += [BadCell(row, schema.history.time, reason) for row, reason in unread_times(table, schema.history)]
     return Decoded(table, packs, bad, notes)
 
 
 def _check_columns(table: Table, schema: Schema) -> tuple[str, ...]:
     """Refuse a table without any known column; name the absent ones otherwise."""
-    wanted = [item.name for item in schema.fields]
+    history = schema.history
+    wanted = list(dict.fromkeys(item.source for item in plain_schema(schema).fields))
+    if history is not None:
+        wanted += [name for name in (*history.columns, history.time, history.group) if name and name not in wanted]
     absent = [name for name in wanted if name not in table.columns]
     if len(absent) == len(wanted):
         raise InputError(

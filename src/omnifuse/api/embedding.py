@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from omnifuse.data.tables import open_table
 from omnifuse.errors import InputError
 from omnifuse.files import replacing
 
@@ -42,7 +41,7 @@ def write_embeddings(
 
     if out.suffix != ".parquet":
         raise InputError(f"embeddings go to a Parquet file, not to '{out.name}'", fix="Name it OUT.parquet")
-    table = open_table(source, media_root=media_root)
+    table = model.opened(source, media_root=media_root)
     out.parent.mkdir(parents=True, exist_ok=True)
     writer: Any = None
     start, widths = 0, {}

@@ -9,15 +9,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omnifuse.api.options import DEFAULT_MINUTES, FitOptions, Listener, as_tuple, need_training, silent
+from omnifuse.api.options import (
+    ALL_FUSIONS,
+    DEFAULT_MINUTES,
+    DEFAULT_WINDOW,
+    FitOptions,
+    Listener,
+    as_tuple,
+    need_training,
+    silent,
+)
+from omnifuse.api.run_lock import sole_fit
 from omnifuse.data.tables import Table, open_table
-from omnifuse.schema import TaskKind
+from omnifuse.schema import Schema
 
 if TYPE_CHECKING:
+    from omnifuse.api.fusions import FusionTable
     from omnifuse.api.measuring import Trained
+    from omnifuse.api.members import Network, Task
     from omnifuse.api.model import Model
     from omnifuse.api.partition import Partition
     from omnifuse.api.prepare import Prepared
+    from omnifuse.api.search import SearchResult
     from omnifuse.api.simple import Asked
     from omnifuse.presets import Preset
 
@@ -37,6 +50,7 @@ def fit(
     drop: Sequence[str] = (),
     group: str | None = None,
     time: str | None = None,
+    window: int = DEFAULT_WINDOW,
     seed: int = 0,
     seeds: int = 1,
     minutes: float | None = None,
@@ -47,6 +61,8 @@ def fit(
     max_bad: float = 0.01,
     media_root: Path | None = None,
     report_media: str = "sample",
+    search: float | None = None,
+    curve: bool = False,
     progress: Listener | None = None,
 ) -> Model:
     """Train a model on a table, measure it honestly, and write the run folder.
@@ -58,14 +74,16 @@ def fit(
         out: Run folder: model/, report/, checkpoints/, logs/.
         valid: Table that the scores are measured on instead of held-out rows of `table`.
         preset: "auto", "tiny", "small" or "base".
-        fusion: How fields are joined; see `omnifuse list`.
+        fusion: How fields are joined; see `omnifuse list`. Several with commas between, or "all", share the time
+            equally and are compared; the first (or "joint") builds the model unless another one is surely better.
         fields: Column to modality, overriding what is inferred.
         encoders: Input to encoder name.
-        tasks: Label to task kind.
+        tasks: Label to task kind; `ordinal` orders numbers and known texts, `ordinal:low<medium<high` any texts.
         settings: Single settings of the preset, `{"dropout": "0.2"}`.
         drop: Columns to leave out.
         group: Column whose groups are never divided between learning and scoring.
-        time: Column of times: later rows are held out.
+        time: Column of times: later rows are held out, and each row gets its past rows.
+        window: Largest number of past rows that it gets, those of its group; 0 for none.
         seed: Of everything random.
         seeds: Repeat with so many seeds; the model of the first is kept, mean and deviation are reported.
         minutes: Upper limit for training the model; 6 where neither this nor `epochs` is given.
@@ -76,6 +94,9 @@ def fit(
         max_bad: Largest accepted share of unreadable cells of a field.
         media_root: Folder that media must lie in.
         report_media: "sample" shows examples in the report, "none" no media.
+        search: Minutes in which settings (learning rate, dropout, width, fusion ...) are tried on rows that the report
+            does not score, before the model is trained with the best ones; needs optuna.
+        curve: Also measure the score for an eighth, a quarter and a half of the rows.
         progress: Called with ("stage" | "note" | "train", data).
 
     Returns:
@@ -83,7 +104,7 @@ def fit(
 
     Raises:
         InputError: The table or an option is wrong; says what, where, and how to fix it.
-        MissingDependencyError: torch or a companion is not installed.
+        MissingDependencyError: torch or a companion is not installed, or with `search` optuna.
 
     Example:
         >>> import omnifuse
@@ -102,6 +123,7 @@ def fit(
         drop=tuple(drop),
         group=group,
         time=time,
+        window=window,
         seed=seed,
         seeds=seeds,
         minutes=minutes,
@@ -112,10 +134,38 @@ def fit(
         max_bad=max_bad,
         media_root=media_root,
         report_media=report_media,
+        search=search,
+        curve=curve,
     )
+    if search is not None:
+        from omnifuse.api.search import need_search
+
+        need_search()
     opened = open_table(table, media_root=media_root)
     held = opened.parts.get("dev") if valid is None else open_table(valid, media_root=media_root)
     return _Fit(opened, held, options, progress or silent).run()
+
+
+def fusion_names(option: str) -> tuple[str, ...]:
+    """The fusions that an option names, the one to hold the others against first.
+
+    Raises:
+        InputError: A name is unknown or comes twice.
+    """
+    from omnifuse.errors import InputError, did_you_mean
+    from omnifuse.fusion import FUSIONS
+    from omnifuse.presets import ENSEMBLE_FUSION
+
+    if option == ALL_FUSIONS:
+        return (*FUSIONS, ENSEMBLE_FUSION)
+    names = tuple(name.strip() for name in option.split(","))
+    known = (*FUSIONS, ENSEMBLE_FUSION)
+    for name in names:
+        if name not in known:
+            raise InputError(f"there is no fusion '{name}'", fix=did_you_mean(name, (*known, ALL_FUSIONS)))
+    if len(set(names)) < len(names):
+        raise InputError(f"--fusion names a fusion twice: {option}", fix="Name each once")
+    return names
 
 
 class _Fit:
@@ -125,38 +175,61 @@ class _Fit:
         self.table, self.valid, self.options, self.listen = table, valid, options, listen
         self.started = time.monotonic()
         self.asked: Asked | None = None
+        self.fusions = fusion_names(options.fusion)
+        self.fusion_table: FusionTable | None = None
+        self.choice: str | None = None
 
     def run(self) -> Model:
         """Prepare, train, score, compare, save, report."""
+        schema, preset = self._choose()
+        with sole_fit(self.options.out):
+            return self._run(schema, preset)
+
+    def _run(self, schema: Schema, preset: Preset) -> Model:
         from omnifuse.api.measuring import add_seeds
         from omnifuse.api.run_folder import report_run, save_run
 
-        prepared, preset = self._prepare()
+        prepared = self._prepare(schema, preset)
         self.asked = self._open_valid(prepared)
         partition = self._partition(prepared)
+        found = None
+        if self.options.search is not None:
+            partition, preset, found = self._search(prepared, partition, preset)
         seconds = None if self.options.epochs else 60.0 * (self.options.minutes or DEFAULT_MINUTES)
         share = None if seconds is None else seconds / self.options.seeds
+        networks: dict[int, Network] = {}
+        if len(self.fusions) > 1:
+            preset, networks = self._compare_fusions(prepared, partition, preset, seconds)
         trained = [
-            self._train(prepared, partition, preset, self.options.seed + number, share)
-            for number in range(self.options.seeds)
+            self._train(prepared, partition, preset, seed, share, network=networks.get(seed))
+            for seed in range(self.options.seed, self.options.seed + self.options.seeds)
         ]
         first = trained[0]
+        if self.fusion_table is not None:
+            first.model.manifest["fusions"] = self.fusion_table.to_json()
         seeds = add_seeds([item.results for item in trained])
+        first.model.manifest |= {"search": found.to_json()} if found is not None else {}
         save_run(first, prepared, partition=partition, preset=preset, options=self.options, started=self.started)
         report_run(first, prepared, partition=partition, seeds=seeds, options=self.options)
         return first.model
 
-    def _prepare(self) -> tuple[Prepared, Preset]:
-        from omnifuse.api.prepare import prepare, read_schema
+    def _choose(self) -> tuple[Schema, Preset]:
+        """Read the columns and the options; nothing is written yet."""
+        from omnifuse.api.prepare import read_schema
         from omnifuse.presets import choose_preset, with_settings
 
         options = self.options
         schema = read_schema(self.table, options)
         preset = choose_preset(options.preset, schema, self.table.num_rows)
-        changed = replace(preset.model, fusion=options.fusion, encoders=dict(options.encoders))
+        changed = replace(preset.model, fusion=self.fusions[0], encoders=dict(options.encoders))
         preset = with_settings(replace(preset, model=changed), options.settings)
         self._check_encoders(schema, preset)
-        options.out.mkdir(parents=True, exist_ok=True)
+        return schema, preset
+
+    def _prepare(self, schema: Schema, preset: Preset) -> Prepared:
+        from omnifuse.api.prepare import prepare
+
+        options = self.options
         if not options.resume:  # else a later --resume of this run would take up networks of an older one
             shutil.rmtree(options.out / "checkpoints", ignore_errors=True)
         cache = options.out / "cache"
@@ -173,7 +246,7 @@ class _Fit:
         for finding in prepared.findings:
             if finding.severity != "info":
                 self.listen("note", {"text": f"{finding.severity}: {finding.text}"})
-        return prepared, preset
+        return prepared
 
     def _open_valid(self, prepared: Prepared) -> Asked | None:
         """Decode the table that is scored, so that a fault in it is told before the training."""
@@ -187,7 +260,7 @@ class _Fit:
         confined = self.options.media_root is not None
         return Asked(decode(self.valid, prepared.schema, prepared.preprocessors, confined=confined), truths)
 
-    def _check_encoders(self, schema: Any, preset: Preset) -> None:
+    def _check_encoders(self, schema: Schema, preset: Preset) -> None:
         """Refuse a wrong encoder name before any medium is decoded."""
         from omnifuse.encoders import encoder_entry
         from omnifuse.errors import InputError, did_you_mean
@@ -203,7 +276,7 @@ class _Fit:
 
         target = prepared.schema.targets[0]
         encoded = prepared.targets[target.name]
-        labels = encoded if target.kind is TaskKind.CLASSIFICATION else None
+        labels = encoded if target.kind.chooses_class else None
         return partition(
             prepared.rows,
             labels=labels,
@@ -214,17 +287,74 @@ class _Fit:
             seed=self.options.seed,
         )
 
+    def _compare_fusions(
+        self, prepared: Prepared, partition: Partition, preset: Preset, seconds: float | None
+    ) -> tuple[Preset, dict[int, Network]]:
+        """Train every fusion asked for; the preset with the one that is taken, and its networks by seed."""
+        from omnifuse.api.fusions import compare_fusions
+        from omnifuse.api.members import Task
+
+        task = Task("table", preset.model, preset.training, prepared.schema, self.options.out, self.options.seed)
+        task, seconds = self._choose_table(prepared, partition, task, seconds)
+        preset = replace(preset, model=task.spec)
+        self.fusion_table, networks = compare_fusions(
+            prepared, partition, preset, self.fusions, options=self.options, seconds=seconds, listen=self.listen
+        )
+        self.listen("note", {"text": self.fusion_table.words})
+        return replace(preset, model=replace(preset.model, fusion=self.fusion_table.chosen)), networks
+
+    def _choose_table(
+        self, prepared: Prepared, partition: Partition, task: Task, seconds: float | None
+    ) -> tuple[Task, float | None]:
+        """The task with the table's encoder chosen, once for all seeds, and the seconds that are left."""
+        from omnifuse.api.choosing import CHOICE_SHARE, choose_table, undecided
+
+        if undecided(task.spec, prepared) is None:
+            return task, seconds
+        if self.choice is None:
+            limit = None if seconds is None else seconds * CHOICE_SHARE
+            self.choice, why = choose_table(
+                prepared, partition, task, options=self.options, seconds=limit, listen=self.listen
+            )
+            self.listen("note", {"text": why})
+            prepared.notes.append(why)
+            seconds = None if seconds is None else seconds - (limit or 0.0)
+        return replace(task, spec=replace(task.spec, table=self.choice)), seconds
+
+    def _search(
+        self, prepared: Prepared, partition: Partition, preset: Preset
+    ) -> tuple[Partition, Preset, SearchResult]:
+        """Try settings on rows that are not scored afterwards; with folds, one fold alone is scored."""
+        from omnifuse.api.search import search_settings
+
+        elsewhere = self.asked is not None
+        partition = partition if elsewhere else partition.narrowed()
+        preset, found = search_settings(
+            prepared, partition, preset, options=self.options, listen=self.listen, elsewhere=elsewhere
+        )
+        return partition, preset, found
+
     def _train(
-        self, prepared: Prepared, partition: Partition, preset: Preset, seed: int, seconds: float | None
+        self,
+        prepared: Prepared,
+        partition: Partition,
+        preset: Preset,
+        seed: int,
+        seconds: float | None,
+        *,
+        network: Network | None,
     ) -> Trained:
         from omnifuse.api.comparison import compare, no_comparison
+        from omnifuse.api.curve import score_curve
         from omnifuse.api.measuring import measure
         from omnifuse.api.members import Budget, Task, train_members
 
         task = Task(f"seed{seed}", preset.model, preset.training, prepared.schema, self.options.out, seed)
-        self.listen("stage", {"text": f"training {len(partition.members)} networks: {partition.words}"})
-        budget = Budget(seconds, (1.0,) * len(partition.members))
-        network = train_members(prepared, partition, task, options=self.options, budget=budget, listen=self.listen)
+        if network is None:
+            task, seconds = self._choose_table(prepared, partition, task, seconds)
+            self.listen("stage", {"text": f"training {len(partition.members)} networks: {partition.words}"})
+            budget = Budget(seconds, (1.0,) * len(partition.members))
+            network = train_members(prepared, partition, task, options=self.options, budget=budget, listen=self.listen)
         spent = sum(item.seconds for item in network.results)
         comparison = (
             compare(
@@ -240,6 +370,11 @@ class _Fit:
             else no_comparison()
         )
         self.listen("stage", {"text": "calibrating and scoring every subset of fields"})
-        return measure(
+        trained = measure(
             prepared, partition, network=network, comparison=comparison, asked=self.asked, seed=self.options.seed
         )
+        if self.options.curve and seed == self.options.seed:
+            curve = score_curve(prepared, partition, task, network, options=self.options, listen=self.listen)
+            for name, points in curve.items():
+                trained.results[name]["curve"] = points
+        return trained

@@ -40,6 +40,7 @@ def inspect(
     """
     opened = open_table(table, media_root=media_root)
     other = open_table(test, media_root=media_root) if test is not None else None
+    door = MediaDoor(root=opened.root)
     schema = infer_schema(
         opened,
         as_tuple(label),
@@ -49,7 +50,8 @@ def inspect(
         group=group,
         time=None,
         learnt=tuple(TaskKind),
+        door=door,
     )
-    findings = find(opened, schema, test=other, door=MediaDoor(root=opened.root))
+    findings = find(opened, schema, test=other, door=door)
     order = {"error": 0, "warning": 1, "info": 2}
     return schema, sorted(findings, key=lambda item: order.get(item.severity, 3))

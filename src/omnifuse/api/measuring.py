@@ -14,7 +14,7 @@ from omnifuse.api.model import Model
 from omnifuse.api.partition import Partition
 from omnifuse.api.prepare import Prepared
 from omnifuse.api.reporting import Scored
-from omnifuse.api.scoring import Scores, bare_readout, crossfitted_scores, evaluate_decoded, target_result
+from omnifuse.api.scoring import Scores, answered, bare_readout, crossfitted, evaluate_decoded, target_result
 from omnifuse.api.simple import Asked
 from omnifuse.evaluation import calibration_subsets, fit_readout
 from omnifuse.model import Ensemble
@@ -68,7 +68,9 @@ def measure(
     bare, readouts = {}, {}
     for target in prepared.schema.targets:
         encoded = prepared.targets[target.name]
-        bare[target.name] = bare_readout(target, prepared.schema, encoded, partition.members[0].train)
+        bare[target.name] = bare_readout(
+            target, prepared.schema, encoded, partition.members[0].train, level=network.spec.interval
+        )
         truth, stretches = encoded[partition.calibrate], partition.stretches(partition.calibrate)
         readouts[target.name] = fit_readout(bare[target.name], calibrate, truth, stretches=stretches)
     model = Model(
@@ -84,8 +86,14 @@ def measure(
         answers = calibrate
         if partition.fold is None:
             answers = answers_of_members(prepared, partition, network, partition.report, subsets)
-        scores = _held_out_scores(prepared, partition, answers, readouts if partition.fold is None else bare)
-        scored, results = _score_held_out(prepared, partition, answers, scores, comparison=comparison, seed=seed)
+        elif len(partition.report) < len(partition.calibrate):
+            answers = {subset: raw.rows(partition.places) for subset, raw in calibrate.items()}
+        asked_of = (answers, readouts) if partition.fold is None else (calibrate, bare)
+        scores = _held_out_scores(prepared, partition, *asked_of)
+        level = network.spec.interval
+        scored, results = _score_held_out(
+            prepared, partition, answers, scores, comparison=comparison, level=level, seed=seed
+        )
     return Trained(network, model, scored, results, comparison)
 
 
@@ -94,46 +102,60 @@ def _held_out_scores(
     partition: Partition,
     answers: Mapping[Subset, RawOutputs],
     readouts: Mapping[str, TargetReadout],
-) -> dict[str, Scores]:
-    """Target to scores of held-out rows: by its readout, or in folds by a calibration without the row's own fold."""
+) -> dict[str, tuple[Scores, Scores]]:
+    """Target to scores and intervals of held-out rows: by its readout, in folds by one without the row's own fold.
+
+    Args:
+        prepared: The table.
+        partition: Which of its rows are scored.
+        answers: Subset to raw outputs of the report rows, or in folds of the calibration rows.
+        readouts: Target to its readout; in folds the bare one.
+    """
     if partition.fold is None:
-        return {
-            name: {subset: readout.scores(raw) for subset, raw in answers.items()} for name, readout in readouts.items()
-        }
-    rows, folds = partition.report, partition.fold[partition.report]
-    return {
-        name: crossfitted_scores(bare, answers, prepared.targets[name][rows], folds, in_time=partition.in_time)
+        return {name: answered(readout, answers) for name, readout in readouts.items()}
+    rows, folds = partition.calibrate, partition.fold[partition.calibrate]
+    found = {
+        name: crossfitted(bare, answers, prepared.targets[name][rows], folds, in_time=partition.in_time)
         for name, bare in readouts.items()
     }
+
+    def reported(scores: Scores) -> Scores:
+        return {subset: item[partition.places] for subset, item in scores.items()}
+
+    return {name: (reported(scores), reported(intervals)) for name, (scores, intervals) in found.items()}
 
 
 def _score_held_out(
     prepared: Prepared,
     partition: Partition,
     answers: Mapping[Subset, RawOutputs],
-    scores: Mapping[str, Scores],
+    scores: Mapping[str, tuple[Scores, Scores]],
     *,
     comparison: Comparison,
+    level: float,
     seed: int,
 ) -> tuple[Scored, dict[str, Any]]:
     """Score rows of the training table that were held out: by their fold's member, calibrated without them."""
     rows = partition.report
     truths = {target.name: prepared.targets[target.name][rows] for target in prepared.schema.targets}
-    complete = {name: next(iter(found.values())) for name, found in scores.items()}
+    complete = {name: next(iter(found.values())) for name, (found, _) in scores.items()}
+    intervals = {name: next(iter(found.values())) for name, (_, found) in scores.items() if found}
     results = {
         target.name: target_result(
             target,
             truths[target.name],
-            scores[target.name],
+            scores[target.name][0],
             answers,
             singles=comparison.singles.get(target.name, {}),
             simple=comparison.simple.get(target.name, {}),
+            intervals=scores[target.name][1],
+            level=level,
             seed=seed,
             groups=prepared.groups[rows] if prepared.groups is not None else None,
         )
         for target in prepared.schema.targets
     }
-    return Scored(prepared.table, rows, truths, complete, partition.words), results
+    return Scored(prepared.table, rows, truths, complete, partition.words, intervals), results
 
 
 def _score_asked(
@@ -147,7 +169,7 @@ def _score_asked(
     table = asked.decoded.table
     words = f"the {table.num_rows} rows of {table.name}, by the average of all members"
     rows = np.arange(table.num_rows)
-    return Scored(table, rows, asked.truths, evaluated["scores"], words), evaluated["targets"]
+    return Scored(table, rows, asked.truths, evaluated["scores"], words, evaluated["intervals"]), evaluated["targets"]
 
 
 def add_seeds(results: Sequence[dict[str, Any]]) -> Seeds:

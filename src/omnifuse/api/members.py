@@ -18,15 +18,16 @@ from omnifuse.data.augment import Augmenter
 from omnifuse.model import MultimodalModel
 from omnifuse.presets import ModelSpec, TrainingSpec, build_from_spec
 from omnifuse.readout.raw import RawOutputs, concatenate
-from omnifuse.schema import Schema, TaskKind
-from omnifuse.tasks import ClassificationTask
+from omnifuse.schema import Modality, Schema, TaskKind
+from omnifuse.tasks import ClassificationTask, OrdinalTask
 from omnifuse.training.batches import BatchSource, make_batch
 from omnifuse.training.checkpoint import CheckpointFolder
-from omnifuse.training.lanes import available_lanes, draws_globally, group_sizes, side_by_side
+from omnifuse.training.lanes import Halt, available_lanes, draws_globally, group_sizes, side_by_side
 from omnifuse.training.loggers import make_logger
-from omnifuse.training.loop import Report, Trainer, TrainingResult
+from omnifuse.training.loop import Report, Trainer, TrainingResult, spike_words
 from omnifuse.training.precision import choose_batch_size, choose_precision
 from omnifuse.training.predict import Subset, run_subsets
+from omnifuse.training.sampling import row_weights
 
 # Encoders measure their statistics on at most so many training rows
 MEASURED_ROWS = 2000
@@ -71,9 +72,13 @@ class Network:
 
 
 def restrict(schema: Schema, names: tuple[str, ...]) -> Schema:
-    """The schema with only the columns of the given inputs."""
-    columns = {column for item in schema.inputs if item.name in names for column in item.columns}
-    return replace(schema, fields=tuple(item for item in schema.fields if item.name in columns))
+    """The schema with only the fields of the given inputs."""
+    wanted = {item.name for item in schema.fields if (item.part_of or item.name) in names}
+    for item in schema.inputs:
+        if item.modality is Modality.TABLE:
+            columns = set(item.columns)
+            wanted = wanted | columns if item.name in names else wanted - columns
+    return replace(schema, fields=tuple(item for item in schema.fields if item.name in wanted))
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ def train_members(
         listen: Hears of each step.
     """
     count = len(partition.members)
-    trainers = [_prepare_member(prepared, partition.members[0], task, 0, options=options)]
+    trainers = [prepare_member(prepared, partition.members[0], task, 0, options=options)]
     # The first network's precision is that of all
     task = replace(task, training=replace(task.training, precision=trainers[0].result.precision))
     lanes = 1 if draws_globally(trainers[0].model) else available_lanes()
@@ -120,7 +125,7 @@ def train_members(
     for size in group_sizes(count, lanes):
         first = len(members)
         numbers = range(first + len(trainers), first + size)
-        trainers += [_prepare_member(prepared, partition.members[n], task, n, options=options) for n in numbers]
+        trainers += [prepare_member(prepared, partition.members[n], task, n, options=options) for n in numbers]
         span = f"{first + 1}-{first + size}" if size > 1 else f"{first + 1}"
         together = _Together(f"{task.name} {span}/{count}", size, budget, listen)
         seconds = budget.share(size)
@@ -135,10 +140,10 @@ def train_members(
 
 def _job(
     trainer: Trainer, report: Report, seconds: float | None, options: FitOptions
-) -> Callable[[threading.Event], TrainingResult]:
+) -> Callable[[Halt], TrainingResult]:
     """The training of one network."""
 
-    def run(halt: threading.Event) -> TrainingResult:
+    def run(halt: Halt) -> TrainingResult:
         trainer.report, trainer.halt = report, halt
         try:
             return trainer.run(seconds=seconds, epochs=options.epochs, resume=options.resume)
@@ -162,6 +167,8 @@ class _Together:
         def report(data: dict[str, Any]) -> None:
             with self.lock:
                 self.latest[lane] = data
+                if data.get("remark"):
+                    self.listen("note", {"text": f"{self.title}: {data['remark']}"})
                 self.listen("train", self._joined())
 
         return report
@@ -186,6 +193,25 @@ class _Together:
         }
 
 
+def training_notes(results: Sequence[TrainingResult]) -> list[str]:
+    """Sentences on what went wrong in the training of a fit's networks, none where nothing did."""
+    notes = []
+    for number, result in enumerate(results, start=1):
+        if result.bad_steps:
+            notes.append(
+                f"Network {number}: {result.bad_steps} of {result.steps} steps were left out, since their loss or "
+                "gradient was not finite."
+            )
+        if result.spikes:
+            worst = max(result.spikes, key=lambda item: item[1] / max(item[2], 1e-12))
+            more = f", the worst of {len(result.spikes)} such steps" if len(result.spikes) > 1 else ""
+            notes.append(
+                f"Network {number}: {spike_words(*worst)}{more}. Look for wild numbers, or lower the rate with --set "
+                "learning_rate=VALUE."
+            )
+    return notes
+
+
 def training_targets(prepared: Prepared, schema: Schema, rows: np.ndarray) -> dict[str, Any]:
     """Target to tensor of all rows; numbers standardised by the rows that are learnt from."""
     import torch
@@ -206,24 +232,32 @@ def number_scale(values: np.ndarray) -> tuple[float, float]:
     return float(known.mean()), float(max(known.std(), 1e-12))
 
 
-def _balance(model: MultimodalModel, prepared: Prepared, rows: np.ndarray, power: float) -> None:
-    """Class weights: inverse frequency to a power, mean 1 over the rows."""
+def sampling_weights(prepared: Prepared, schema: Schema, rows: np.ndarray, sampling: str) -> np.ndarray | None:
+    """How often an epoch draws each row that is learnt from; None where each is drawn once."""
+    return row_weights([(target.kind, prepared.targets[target.name][rows]) for target in schema.targets], sampling)
+
+
+def _balance(
+    model: MultimodalModel, prepared: Prepared, rows: np.ndarray, power: float, drawn: np.ndarray | None
+) -> None:
+    """Class weights in the loss: inverse frequency among the rows as they are drawn to a power, mean 1 over them."""
     import torch
 
     for name, task in zip(model.targets, model.tasks, strict=True):
-        if not isinstance(task, ClassificationTask) or power <= 0:
+        if not isinstance(task, ClassificationTask | OrdinalTask) or power <= 0:
             continue
         codes = prepared.targets[name][rows]
-        counts = np.maximum(np.bincount(codes[codes >= 0], minlength=task.num_outputs), 1)
+        often = None if drawn is None else drawn[codes >= 0]
+        counts = np.maximum(np.bincount(codes[codes >= 0], weights=often, minlength=task.num_outputs), 1)
         weights = (counts.sum() / counts) ** power
         weights = weights / ((weights * counts).sum() / counts.sum())
         task.class_weights.copy_(torch.from_numpy(weights.astype(np.float32)))
 
 
-def _judge(
+def judge_on(
     prepared: Prepared, schema: Schema, stop: np.ndarray, train: np.ndarray
 ) -> Callable[[MultimodalModel], float] | None:
-    """Minus the loss on the stopping rows, None where there are none."""
+    """Minus the loss on the rows that it stops by, None where there are none."""
     if not len(stop):
         return None
     targets = training_targets(prepared, schema, train)
@@ -246,10 +280,16 @@ def _judge(
 
 
 def _augmenter(prepared: Prepared, task: Task) -> Augmenter | None:
-    if task.training.augment <= 0:
+    training = task.training
+    if training.augment <= 0:
         return None
     modalities = {item.name: item.modality for item in task.schema.inputs}
-    return Augmenter.default(modalities, task.training.augment, preprocessors=prepared.preprocessors)
+    return Augmenter.default(
+        modalities,
+        training.augment,
+        preprocessors=prepared.preprocessors,
+        reverberation=training.reverberation,
+    )
 
 
 def _fit_shallow(model: MultimodalModel, prepared: Prepared, train: np.ndarray, schema: Schema, seed: int) -> None:
@@ -262,18 +302,19 @@ def _fit_shallow(model: MultimodalModel, prepared: Prepared, train: np.ndarray, 
     model.fit_shallow(make_batch(packs, rows, targets=training_targets(prepared, schema, train)))
 
 
-def _prepare_member(prepared: Prepared, rows: MemberRows, task: Task, number: int, *, options: FitOptions) -> Trainer:
+def prepare_member(prepared: Prepared, rows: MemberRows, task: Task, number: int, *, options: FitOptions) -> Trainer:
     """Build one network, fit what is fitted in closed form, and make it ready to train."""
     import torch
 
     seed = task.seed * 1000 + number
     torch.manual_seed(seed)
-    model = build_from_spec(task.schema, prepared.preprocessors, task.spec)
+    model = build_from_spec(task.schema, prepared.preprocessors, task.spec, member=number)
     packs = {item.name: prepared.packs[item.name] for item in task.schema.inputs}
     measured = np.random.default_rng(seed).permutation(rows.train)[:MEASURED_ROWS]
     model.initialise(make_batch(packs, measured))
     _fit_shallow(model, prepared, rows.train, task.schema, seed)
-    _balance(model, prepared, rows.train, task.training.balance)
+    drawn = sampling_weights(prepared, task.schema, rows.train, task.training.sampling)
+    _balance(model, prepared, rows.train, task.training.balance, drawn)
     change = _augmenter(prepared, task)
     source = BatchSource(
         packs,
@@ -282,6 +323,7 @@ def _prepare_member(prepared: Prepared, rows: MemberRows, task: Task, number: in
         task.training.batch_size or choose_batch_size(len(rows.train)),
         seed,
         change,
+        drawn,
     )
     some = make_batch(packs, measured[: source.batch_size], targets=source.targets)
     precision = choose_precision(task.training.precision, model, some, by_time=options.epochs is None)
@@ -292,7 +334,7 @@ def _prepare_member(prepared: Prepared, rows: MemberRows, task: Task, number: in
         seed=seed,
         place=CheckpointFolder(task.folder / "checkpoints" / f"{task.name}-{number}"),
         logger=make_logger(options.logger, task.folder / "logs" / f"{task.name}-{number}"),
-        judge=_judge(prepared, task.schema, rows.stop, rows.train),
+        judge=judge_on(prepared, task.schema, rows.stop, rows.train),
         precision=precision,
     )
 

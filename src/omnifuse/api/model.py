@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from omnifuse.api.decode import Decoded, decode
+from omnifuse.data.history import with_history
 from omnifuse.data.tables import Table, open_table
 from omnifuse.errors import InputError, did_you_mean
 from omnifuse.readout.predictions import make_predictions
@@ -94,18 +95,36 @@ class Model:
         raws = run_subsets(self.members, decoded.packs, rows, [subset], batch_size=128, vectors=vectors, heads=heads)
         return raws[subset]
 
-    def stream(self, source: Any, *, proba: bool = False, media_root: Path | None = None) -> Iterator[list[Prediction]]:
+    def opened(self, source: Any, *, media_root: Path | None = None, history: Any = None) -> Table:
+        """The table of a source, with the past of each row where the model reads it.
+
+        Args:
+            source: As for `predict`.
+            media_root: As for `predict`.
+            history: Rows that are earlier than those of `source`, as for `predict`.
+        """
+        table = source if isinstance(source, Table) else open_table(source, media_root=media_root)
+        if history is not None and self.schema.history is None:
+            raise InputError("the model reads no history", fix="Fit it with --time COLUMN, or leave the history out")
+        earlier = None if history is None else open_table(history)
+        return with_history(table, self.schema.history, earlier)
+
+    def stream(
+        self, source: Any, *, proba: bool = False, media_root: Path | None = None, history: Any = None
+    ) -> Iterator[list[Prediction]]:
         """Predict a table of any size in chunks, in the table's order, with bounded memory.
 
         Args:
             source: Path, frame, or list of dicts; media cells may be paths, bytes, arrays or PIL images.
             proba: Also give the probability of each class.
             media_root: Resolve media paths against this folder and refuse whatever lies outside it.
+            history: As for `predict`. Of a model that reads history, the numbers of the whole table are held (8 bytes a
+                cell); all else is read chunk by chunk.
 
         Yields:
             The predictions of up to 512 rows.
         """
-        table = source if isinstance(source, Table) else open_table(source, media_root=media_root)
+        table = self.opened(source, media_root=media_root, history=history)
         start = 0
         for chunk in table.batches(CHUNK_ROWS):
             yield self._predict_chunk(chunk, start, proba=proba, confined=media_root is not None)
@@ -134,26 +153,34 @@ class Model:
             ids=[{name: columns[name][number] for name in ids} for number in range(chunk.num_rows)],
         )
 
-    def predict(self, source: Any, *, proba: bool = False, media_root: Path | None = None) -> list[Prediction]:
+    def predict(
+        self, source: Any, *, proba: bool = False, media_root: Path | None = None, history: Any = None
+    ) -> list[Prediction]:
         """Predict every row.
 
         Args:
             source: Path, polars or pandas frame, or list of dicts.
             proba: Also give the probability of each class.
             media_root: Resolve media paths against this folder and refuse whatever lies outside it.
+            history: A table of earlier rows, of the same groups, which are not answered. A model that was fitted with
+                `time` reads them, and the earlier rows of `source` itself, as the past of each row.
 
         Returns:
             One `Prediction` a row, in order. A bad cell is missing and named in `warnings`; a row with nothing
             readable has `error` set.
         """
-        return [answer for chunk in self.stream(source, proba=proba, media_root=media_root) for answer in chunk]
+        return [
+            answer
+            for chunk in self.stream(source, proba=proba, media_root=media_root, history=history)
+            for answer in chunk
+        ]
 
     def predict_proba(self, source: Any, *, target: str | None = None) -> np.ndarray:
         """Calibrated probabilities (R, C) of one target's classes, in the order of `schema.targets[..].classes`."""
         name = target or self.schema.targets[0].name
         if name not in self.readouts:
             raise InputError(f"the model has no target '{name}'", fix=did_you_mean(name, self.readouts))
-        table = source if isinstance(source, Table) else open_table(source)
+        table = self.opened(source)
         chunks = [self.readouts[name].scores(self.raw(self.decode(chunk))) for chunk in table.batches(CHUNK_ROWS)]
         return np.concatenate(chunks)
 
@@ -167,7 +194,7 @@ class Model:
         Returns:
             `embedding` (R, E * D), fused; and `embedding_<field>` (R, E * D) of each field, NaN where absent.
         """
-        table = source if isinstance(source, Table) else open_table(source, media_root=media_root)
+        table = self.opened(source, media_root=media_root)
         parts: dict[str, list[np.ndarray]] = {}
         for chunk in table.batches(CHUNK_ROWS):
             raw = self.raw(self.decode(chunk, confined=media_root is not None), vectors=True)
@@ -187,7 +214,7 @@ class Model:
 
         table = source if isinstance(source, Table) else open_table(source, media_root=media_root)
         result = evaluate_model(self, table, confined=media_root is not None, seed=seed)
-        del result["scores"]
+        del result["scores"], result["intervals"]
         return result
 
     def save(self, folder: str | Path) -> Path:

@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from omnifuse.errors import InputError, MissingDependencyError
+from omnifuse.schema.history import MOST_WINDOW
 
 Listener = Callable[[str, dict[str, Any]], None]
 SMALL_TABLE_ROWS = 5000
 DEFAULT_MINUTES = 6.0
+ALL_FUSIONS = "all"
+# Past rows that each row gets where a time column is named
+DEFAULT_WINDOW = 60
 LOGGERS = ("tensorboard", "wandb", "none")
 
 
@@ -27,8 +31,12 @@ class FitOptions:
     Attributes:
         labels: Target columns, at least one.
         out: Run folder.
+        fusion: A fusion; or several with commas between, or "all": each is trained on an equal share of the time.
+        window: Past rows that each row gets with `time`; 0 for none.
         minutes: Upper limit for training the model (not the baselines); None takes 6.
         epochs: Fixed number of passes instead of a time limit; gives bit-equal results on one machine.
+        search: Minutes in which settings are tried before the model is trained; None for no search.
+        curve: Whether the score is also measured for fewer rows.
         max_bad: Largest share (0 to 1) of unreadable cells of a field that is accepted.
     """
 
@@ -43,6 +51,7 @@ class FitOptions:
     drop: tuple[str, ...] = ()
     group: str | None = None
     time: str | None = None
+    window: int = DEFAULT_WINDOW
     seed: int = 0
     seeds: int = 1
     minutes: float | None = None
@@ -53,6 +62,8 @@ class FitOptions:
     max_bad: float = 0.01
     media_root: Path | None = None
     report_media: str = "sample"
+    search: float | None = None
+    curve: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -60,10 +71,12 @@ class FitOptions:
             raise InputError("no label column was given", fix="Say --label COLUMN")
         if self.minutes is not None and self.epochs is not None:
             raise InputError("--minutes and --epochs were both given", fix="Give one of them")
-        for name in ("minutes", "epochs", "seeds"):
+        for name in ("minutes", "epochs", "seeds", "search"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise InputError(f"--{name} is {value}", fix="Give a number above 0")
+        if not 0 <= self.window <= MOST_WINDOW:
+            raise InputError(f"--window is {self.window}", fix=f"Give a number of rows from 0 to {MOST_WINDOW}")
         if self.seed < 0:
             raise InputError(f"--seed is {self.seed}", fix="Give a whole number from 0")
         if not 0 <= self.max_bad <= 1:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from omnifuse.api.partition import NUM_FOLDS
-from omnifuse.data.date import DatePreprocessor
 from omnifuse.data.infer import holds_dates
 from omnifuse.data.tables import Table
+from omnifuse.data.times import TimeReader
 from omnifuse.errors import InputError
 from omnifuse.schema import Modality, Schema
 
@@ -34,24 +34,25 @@ class Blocks:
 
 
 def _seconds(table: Table, column: str) -> np.ndarray:
-    """(R,) seconds of a date column, NaN where a cell is empty."""
+    """(R,) seconds of a column of times, NaN where a cell is empty or cannot be read."""
     cells = table.cells(column)
-    parse = DatePreprocessor.fit([cell for cell in cells if cell is not None])
-    return np.asarray([np.nan if cell is None else float(parse(cell)["seconds"][0]) for cell in cells])
+    return TimeReader.fit(cells).seconds(cells)
 
 
 def time_ranks(table: Table, column: str | None) -> np.ndarray | None:
     """(R,) what rows are ordered by, None without a time column.
 
     Raises:
-        InputError: A cell is empty.
+        InputError: A cell is empty or cannot be read.
     """
     if column is None:
         return None
     seconds = _seconds(table, column)
     missing = np.flatnonzero(np.isnan(seconds))
     if len(missing):
-        raise InputError(f"the time column '{column}' is empty in row {missing[0] + 1}", fix="Fill it or drop the row")
+        cell = table.cells(column, missing[:1])[0]
+        state = "is empty" if cell is None else f"holds '{str(cell)[:40]}', which is no time,"
+        raise InputError(f"the time column '{column}' {state} in row {missing[0] + 1}", fix="Fill it or drop the row")
     return seconds
 
 

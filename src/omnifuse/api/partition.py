@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,6 +40,19 @@ class Partition:
     fold: np.ndarray | None
     words: str
     in_time: bool = False
+
+    @property
+    def places(self) -> np.ndarray:
+        """Places of the report rows among the calibration rows; with folds the first are a part of the second."""
+        return np.searchsorted(self.calibrate, self.report)
+
+    def narrowed(self) -> Partition:
+        """The same with the last fold alone in the report: the rows of the other folds were seen by a search."""
+        if self.fold is None:
+            return self
+        report = self.members[-1].out
+        words = f"the {len(report)} rows of one fold, which the search for settings did not see ({self.words})"
+        return replace(self, report=report, words=words)
 
     def stretches(self, rows: np.ndarray) -> np.ndarray | None:
         """Codes of the stretches of time that rows lie in, None where rows stand for themselves."""

@@ -12,6 +12,7 @@ import numpy as np
 from omnifuse.api.options import FitOptions, Listener
 from omnifuse.api.ordering import time_blocks, time_ranks
 from omnifuse.data.findings import find
+from omnifuse.data.history import plain_schema, schema_with_history, with_history
 from omnifuse.data.infer import infer_schema
 from omnifuse.data.media import MediaDoor
 from omnifuse.data.pack import BadCell, Pack, build_packs, media_findings
@@ -28,7 +29,7 @@ class Prepared:
     """A table that is ready to be learnt from.
 
     Attributes:
-        table: The rows as given.
+        table: The rows as given, with the columns that are made of earlier rows.
         schema: Roles of the columns.
         findings: What its owner should know.
         preprocessors: Input name to preprocessor, fitted on the table's cells (never on labels).
@@ -105,8 +106,12 @@ def learnable_rows(
 
 
 def read_schema(table: Table, options: FitOptions) -> Schema:
-    """Infer the schema with the user's overrides; errors as `infer_schema`."""
-    return infer_schema(
+    """Infer the schema with the user's overrides, and with the past of each row where a time is named.
+
+    Raises:
+        InputError: As `infer_schema`.
+    """
+    schema = infer_schema(
         table,
         options.labels,
         fields=options.fields,
@@ -114,7 +119,9 @@ def read_schema(table: Table, options: FitOptions) -> Schema:
         drop=options.drop,
         group=options.group,
         time=options.time,
+        door=MediaDoor(root=table.root, confined=options.media_root is not None),
     )
+    return schema_with_history(table, schema, options.window)
 
 
 def prepare(
@@ -139,9 +146,10 @@ def prepare(
     Raises:
         InputError: Too many unreadable cells, or fewer than 10 rows to learn from.
     """
+    table = with_history(table, schema.history)
     door = MediaDoor(root=table.root, confined=options.media_root is not None)
     listen("stage", {"text": f"reading {table.num_rows} rows: " + ", ".join(i.name for i in schema.inputs)})
-    findings = find(table, schema)
+    findings = find(table, plain_schema(schema))
     everything = np.arange(table.num_rows)
     preprocessors = fit_preprocessors(table, schema, rows=everything, options=input_options, door=door)
     packs, bad = build_packs(table, schema, preprocessors, door=door, cache_dir=cache)

@@ -10,6 +10,7 @@ import numpy as np
 
 from omnifuse.api.comparison import as_models, singles_folder
 from omnifuse.api.measuring import Seeds, Trained
+from omnifuse.api.members import training_notes
 from omnifuse.api.options import FitOptions
 from omnifuse.api.partition import Partition
 from omnifuse.api.prepare import Prepared
@@ -63,6 +64,7 @@ def save_run(
             "steps": [item.steps for item in trainings],
             "samples_per_s": round(float(np.mean([item.samples_per_s for item in trainings])), 1),
             "wait_share": round(float(np.mean([item.wait_share for item in trainings])), 4),
+            "notes": training_notes(trainings),
         },
     }
     shutil.rmtree(singles_folder(out), ignore_errors=True)
@@ -82,10 +84,12 @@ def report_run(
         results=trained.results,
         trainings=trained.network.results,
         findings=prepared.findings,
-        notes=[*prepared.notes, *trained.comparison.notes],
+        notes=[*prepared.notes, *training_notes(trained.network.results), *trained.comparison.notes],
         facts=_facts(trained, prepared, partition, options),
         media=options.report_media == "sample",
         seeds=seeds,
+        fusions=trained.model.manifest.get("fusions"),
+        search=trained.model.manifest.get("search"),
     )
 
 

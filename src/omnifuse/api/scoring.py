@@ -12,10 +12,12 @@ from omnifuse.errors import InputError
 from omnifuse.evaluation import (
     calibration_subsets,
     calibration_summary,
+    conformal_width,
     count_flops,
     count_parameters,
     fit_readout,
     fusion_verdict,
+    interval_summary,
     known_rows,
     measure_rate,
     peak_memory_mb,
@@ -24,7 +26,7 @@ from omnifuse.evaluation import (
 )
 from omnifuse.model import MultimodalModel
 from omnifuse.readout import RawOutputs, TargetReadout, subset_name
-from omnifuse.schema import Schema, Target
+from omnifuse.schema import Schema, Target, TaskKind
 from omnifuse.training.batches import make_batch
 from omnifuse.training.predict import Subset, run_subsets
 
@@ -45,6 +47,18 @@ def crossfitted_scores(
     *,
     in_time: bool = False,
 ) -> Scores:
+    """The scores of `crossfitted`."""
+    return crossfitted(bare, raws, truth, folds, in_time=in_time)[0]
+
+
+def crossfitted(
+    bare: TargetReadout,
+    raws: Mapping[Subset, RawOutputs],
+    truth: np.ndarray,
+    folds: np.ndarray,
+    *,
+    in_time: bool = False,
+) -> tuple[Scores, Scores]:
     """Calibrated scores of rows, each by a calibration that was fitted on the rows of the other folds.
 
     Args:
@@ -53,16 +67,30 @@ def crossfitted_scores(
         truth: (R, ...) labels.
         folds: (R,) fold of each row.
         in_time: Whether each fold is a stretch of time.
+
+    Returns:
+        Subset to scores, and for regression subset to intervals (R, 2).
     """
     stretches = folds if in_time else None
     found: Scores = {}
+    intervals: Scores = {}
     for fold in np.unique(folds):
         readout = fit_readout(bare, raws, truth, rows=folds != fold, stretches=stretches)
         asked = np.flatnonzero(folds == fold)
         for subset, raw in raws.items():
             scores = readout.scores(raw.rows(asked))
             found.setdefault(subset, np.zeros((len(folds), *scores.shape[1:])))[asked] = scores
-    return found
+            if bare.target.kind is TaskKind.REGRESSION:
+                of_rows = readout.intervals(raw.rows(asked))
+                intervals.setdefault(subset, np.full((len(folds), 2), np.nan))[asked] = of_rows
+    return found, intervals
+
+
+def answered(readout: TargetReadout, raws: Mapping[Subset, RawOutputs]) -> tuple[Scores, Scores]:
+    """Subset to scores, and for regression subset to intervals (R, 2), by one calibration."""
+    numbers = readout.target.kind is TaskKind.REGRESSION
+    scores = {subset: readout.scores(raw) for subset, raw in raws.items()}
+    return scores, {subset: readout.intervals(raw) for subset, raw in raws.items()} if numbers else {}
 
 
 def subset_rows(raw: RawOutputs, subset: Subset) -> np.ndarray:
@@ -78,6 +106,8 @@ def target_result(
     *,
     singles: Mapping[str, np.ndarray],
     simple: Mapping[str, np.ndarray],
+    intervals: Scores | None = None,
+    level: float = 0.9,
     seed: int = 0,
     groups: np.ndarray | None = None,
 ) -> dict[str, Any]:
@@ -90,6 +120,8 @@ def target_result(
         raws: Subset to raw outputs, for which rows hold what.
         singles: Input to scores of the network that was trained on it alone.
         simple: Name to scores of a simple model.
+        intervals: For regression, subset to intervals (R, 2).
+        level: Share of the intervals that shall hold the truth.
         seed: Of bootstrap and tests.
         groups: (R,) codes of groups that are drawn whole.
     """
@@ -107,7 +139,7 @@ def target_result(
         name: with_intervals(target.kind, truth, found, classes, seed=seed, groups=groups)
         for name, found in {**singles, **simple}.items()
     }
-    return {
+    result = {
         "task": target.kind.value,
         "metrics": with_intervals(target.kind, truth, scores[complete], classes, seed=seed, groups=groups),
         "subsets": subsets,
@@ -115,6 +147,19 @@ def target_result(
         "fusion": fusion_verdict(target.kind, truth, scores[complete], singles, seed=seed, groups=groups),
         "calibration": calibration_summary(target.kind, truth, scores[complete]),
     }
+    return result | ({"interval": _interval_result(intervals, truth, raws, level)} if intervals else {})
+
+
+def _interval_result(
+    intervals: Scores, truth: np.ndarray, raws: Mapping[Subset, RawOutputs], level: float
+) -> dict[str, Any]:
+    """How often the intervals hold the truth and how wide they are: complete, and for each subset of inputs."""
+    subsets = {}
+    for subset, found in intervals.items():
+        rows = subset_rows(raws[subset], subset)
+        if rows.any():
+            subsets[subset_name(subset)] = interval_summary(found[rows], truth[rows])
+    return {"level": level, **interval_summary(next(iter(intervals.values())), truth), "subsets": subsets}
 
 
 def cost_of(members: Sequence[MultimodalModel], packs: Mapping[str, Pack], rows: np.ndarray) -> dict[str, Any]:
@@ -137,16 +182,27 @@ def cost_of(members: Sequence[MultimodalModel], packs: Mapping[str, Pack], rows:
     }
 
 
-def bare_readout(target: Target, schema: Schema, encoded: np.ndarray, rows: np.ndarray) -> TargetReadout:
-    """The readout before calibration: scale and prior of the rows that were learnt from."""
+def bare_readout(
+    target: Target, schema: Schema, encoded: np.ndarray, rows: np.ndarray, *, level: float = 0.9
+) -> TargetReadout:
+    """The readout before calibration: scale and prior of the rows that were learnt from.
+
+    Args:
+        target: What is answered.
+        schema: Names the inputs.
+        encoded: (R, ...) labels of all rows.
+        rows: Rows that were learnt from.
+        level: Share of a number's intervals that shall hold the truth.
+    """
     from omnifuse.api.members import number_scale
-    from omnifuse.schema import TaskKind
 
     names = tuple(item.name for item in schema.inputs)
     known = encoded[rows][known_rows(target.kind, encoded[rows])]
     if target.kind is TaskKind.REGRESSION:
         mean, scale = number_scale(known)
-        return TargetReadout(target, names, mean=mean, scale=scale)
+        width = conformal_width(np.full(len(known), mean), known, coverage=level)
+        prior_width = width if np.isfinite(width) else None
+        return TargetReadout(target, names, mean=mean, scale=scale, level=level, prior_width=prior_width)
     if target.kind is TaskKind.TAGGING:
         return TargetReadout(target, names, prior=tuple(float(share) for share in known.mean(axis=0)))
     counts = np.bincount(known, minlength=len(target.classes)) + 0.5
@@ -190,7 +246,7 @@ def evaluate_model(
         singles: Input to the network of that input alone; None takes those of the run folder.
 
     Returns:
-        As `evaluate --json` prints it, and under "scores" the arrays of complete scores.
+        As `evaluate --json` prints it, and under "scores" and "intervals" the arrays of complete answers.
     """
     from omnifuse.api.store import load_singles
 
@@ -221,7 +277,7 @@ def evaluate_decoded(
     table = decoded.table
     rows = np.arange(table.num_rows)
     raws = run_subsets(model.members, decoded.packs, rows, calibration_subsets(model.fields))
-    targets, complete = {}, {}
+    targets, complete, complete_intervals = {}, {}, {}
     for target in model.schema.targets:
         readout, truth = model.readouts[target.name], truths[target.name]
         alone = {
@@ -230,8 +286,10 @@ def evaluate_decoded(
             )
             for name, other in singles.items()
         }
-        scores = {subset: readout.scores(raw) for subset, raw in raws.items()}
+        scores, intervals = answered(readout, raws)
         complete[target.name] = scores[model.fields]
+        if intervals:
+            complete_intervals[target.name] = intervals[model.fields]
         targets[target.name] = target_result(
             target,
             truth,
@@ -239,6 +297,8 @@ def evaluate_decoded(
             raws,
             singles=alone,
             simple={"majority": prior_scores(readout, len(rows)), **(simple or {}).get(target.name, {})},
+            intervals=intervals,
+            level=readout.level,
             seed=seed,
         )
         foreign = unknown_classes(table.cells(target.name), target)
@@ -254,6 +314,7 @@ def evaluate_decoded(
         "cost": cost_of(model.members, decoded.packs, rows),
         "warnings": [*decoded.notes, *warnings[:20]],
         "scores": complete,
+        "intervals": complete_intervals,
     }
 
 

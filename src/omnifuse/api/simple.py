@@ -60,7 +60,8 @@ def simple_scores(
         rows = partition.report
         splits = [(partition.members[0].train, rows)]
         if partition.fold is not None:
-            splits = [(member.train, member.out) for member in partition.members]
+            scored = [member for member in partition.members if np.isin(member.out, rows).any()]
+            splits = [(member.train, member.out) for member in scored]
         read: tuple[Any, Mapping[str, Pack], Mapping[str, np.ndarray]] = (
             prepared.table,
             prepared.packs,

@@ -69,7 +69,9 @@ def load_model(folder: str | Path) -> Model:
         preprocessors = preprocessors_from_json(manifest["preprocessors"])
         readouts = {name: TargetReadout.from_json(data) for name, data in manifest["readouts"].items()}
         spec = ModelSpec.from_json(manifest["spec"])
-        network = Ensemble([build_from_spec(schema, preprocessors, spec) for _ in range(num_members)])
+        network = Ensemble(
+            [build_from_spec(schema, preprocessors, spec, member=member) for member in range(num_members)]
+        )
     _check_keys(network.state_dict(), artefact.weights)
     network.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in artefact.weights.items()})
     return Model(

@@ -15,6 +15,7 @@ from omnifuse.cli.options import print_json, print_table
 
 EXTRAS = {
     "train": ("torch", "lightning", "torchmetrics", "scikit-learn", "tensorboard", "jinja2"),
+    "video": ("av",),
     "wandb": ("wandb",),
 }
 CORE = ("numpy", "polars", "pyarrow", "typer", "rich", "pillow", "soundfile", "soxr", "tokenizers", "safetensors")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from omnifuse.cli.options import print_json, print_table, score_text
+from omnifuse.cli.options import interval_text, print_json, print_table, score_text
 
 
 def evaluate(
@@ -33,5 +33,7 @@ def evaluate(
             for subset, scores in target["subsets"].items()
         ]
         print_table("", ("with only", *metrics), subsets)
+        if words := interval_text(target):
+            typer.echo(words)
         if target.get("calibration", {}).get("ece") is not None:
             typer.echo(f"calibration error (ECE): {target['calibration']['ece']:.3f}")

@@ -7,8 +7,9 @@ from typing import Any
 
 import typer
 
-from omnifuse.cli.options import pairs, print_json, print_table, score_text
+from omnifuse.cli.options import interval_text, pairs, print_json, print_table, score_text
 from omnifuse.cli.progress import Progress
+from omnifuse.report.fusions import fusion_cells
 
 
 def fit(
@@ -17,10 +18,14 @@ def fit(
     out: Path = typer.Option(Path("runs/fit"), "--out", help="Run folder."),
     valid: str | None = typer.Option(None, "--valid", help="Table that the report's scores are measured on."),
     preset: str = typer.Option("auto", "--preset", help="auto, tiny, small or base."),
-    fusion: str = typer.Option("joint", "--fusion", help="How fields are joined; see `omnifuse list`."),
+    fusion: str = typer.Option(
+        "joint", "--fusion", help="How fields are joined; see `omnifuse list`. A,B,C or all: compare them."
+    ),
     field: list[str] | None = typer.Option(None, "--field", help="NAME=MODALITY, overriding what is inferred."),
     encoder: list[str] | None = typer.Option(None, "--encoder", help="FIELD=ENCODER; see `omnifuse list`."),
-    task: list[str] | None = typer.Option(None, "--task", help="COLUMN=KIND, e.g. price=regression."),
+    task: list[str] | None = typer.Option(
+        None, "--task", help='COLUMN=KIND, e.g. price=regression, pain=ordinal, "pain=ordinal:none<mild<severe".'
+    ),
     setting: list[str] | None = typer.Option(None, "--set", help="NAME=VALUE: one setting of the preset."),
     drop: list[str] | None = typer.Option(None, "--drop", help="Column to leave out; repeat for several."),
     group: str | None = typer.Option(
@@ -28,7 +33,10 @@ def fit(
         "--group",
         help="Rows of one group are never divided between learning and scoring (with --time the order decides).",
     ),
-    time: str | None = typer.Option(None, "--time", help="Order of the rows; later rows are held out."),
+    time: str | None = typer.Option(
+        None, "--time", help="Order of the rows: later rows are held out, past rows are read."
+    ),
+    window: int = typer.Option(60, "--window", help="With --time: past rows that each row gets; 0 for none."),
     seed: int = typer.Option(0, "--seed", help="One seed gives the same model."),
     seeds: int = typer.Option(1, "--seeds", help="Repeat with so many seeds and print mean and sd."),
     minutes: float | None = typer.Option(None, "--minutes", help="Upper limit for the model's training. [default: 6]"),
@@ -39,6 +47,10 @@ def fit(
     max_bad: float = typer.Option(0.01, "--max-bad", help="Largest accepted share of unreadable cells of a field."),
     media_root: Path | None = typer.Option(None, "--media-root", help="Media may lie only in this folder."),
     report_media: str = typer.Option("sample", "--report-media", help="none or sample: examples in the report."),
+    search: float | None = typer.Option(
+        None, "--search", metavar="MINUTES", help="Try settings for so long first; the best ones train the model."
+    ),
+    curve: bool = typer.Option(False, "--curve", help="Also measure the score for fewer rows: would more rows help?"),
     as_json: bool = typer.Option(False, "--json", help="Results as one JSON document on stdout."),
 ) -> None:
     """Train a model on TABLE, measure it honestly and write the run folder."""
@@ -60,6 +72,7 @@ def fit(
             drop=drop or (),
             group=group,
             time=time,
+            window=window,
             seed=seed,
             seeds=seeds,
             minutes=minutes,
@@ -70,32 +83,72 @@ def fit(
             max_bad=max_bad,
             media_root=media_root,
             report_media=report_media,
+            search=search,
+            curve=curve,
             progress=progress,
         )
     finally:
         progress.close()
     result = {"artefact": str(out / "model"), **model.manifest["fit"], "targets": model.metrics["targets"]}
+    if "fusions" in model.manifest:
+        result["fusions"] = model.manifest["fusions"]
+    if "search" in model.manifest:
+        result["search"] = model.manifest["search"]
     if as_json:
         print_json(result)
     else:
         print_result(result, out)
 
 
+def print_search(search: dict[str, Any]) -> None:
+    """The journal of a search, best trial first named."""
+    rows = [
+        (
+            str(trial["trial"]),
+            " ".join(f"{name}={value}" for name, value in trial["settings"].items()),
+            trial["state"] if trial["score"] is None else f"{trial['score']:.3f}",
+            f"{trial['seconds']:.1f}",
+        )
+        for trial in search["trials"]
+    ]
+    print_table("search for settings", ("trial", "settings", "score", "seconds"), rows)
+    chosen = " ".join(f"--set {name}={value}" for name, value in search["settings"].items())
+    typer.echo(f"settings: {chosen or 'those of the preset, since no trial ended'}")
+
+
 def print_result(result: dict[str, Any], out: Path) -> None:
     """Scores, verdict and where everything lies, for a person."""
+    if "search" in result:
+        print_search(result["search"])
     for name, target in result["targets"].items():
         rows = [(metric, score_text(score)) for metric, score in target["metrics"].items()]
         print_table(f"{name} ({target['task']})", ("metric", "score (95% interval)"), rows)
+        if words := interval_text(target):
+            typer.echo(words)
         others = {**target.get("baselines", {})}
         if others:
             metric = next(iter(target["metrics"]))
             rows = [(kind, score_text(scores.get(metric))) for kind, scores in others.items()]
             print_table("", ("without the whole model", metric), rows)
+        points = target.get("curve", ())
+        if points:
+            metric = next(iter(target["metrics"]))
+            rows = [(str(point["rows"]), score_text(point["metrics"][metric])) for point in points]
+            print_table("", ("rows learnt from", f"{metric}, one network"), rows)
         fusion = target.get("fusion") or {}
         if fusion.get("verdict"):
             p = f" (p = {fusion['p']:.3g})" if fusion.get("p") is not None else ""
             typer.echo(f"fusion: {fusion['verdict']}{p}")
+    if "fusions" in result:
+        print_fusions(result["fusions"])
     typer.echo(f"model:  {result['artefact']}")
     report = out / "report" / "report.html"
     if report.exists():
         typer.echo(f"report: {report}")
+
+
+def print_fusions(table: dict[str, Any]) -> None:
+    """The comparison of fusions, for a person."""
+    head = ("fusion", table["metric"], f"against {table['default']} (95%)", "p", "parameters", "MFLOP a row", "passes")
+    print_table(f"fusions, {table['target']}", head, [fusion_cells(row) for row in table["rows"]])
+    typer.echo(table["words"])

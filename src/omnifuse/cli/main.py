@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -10,11 +11,12 @@ import typer
 
 from omnifuse import __version__
 from omnifuse.cli import demo, doctor, embed, evaluate, fit, inspect, listing, predict
+from omnifuse.cli.termination import TERMINATED, TerminatedError, terminable
 from omnifuse.errors import OmnifuseError
 
 app = typer.Typer(
     name="omnifuse",
-    help="Learn one model from a table of texts, pictures, sounds, numbers, categories and dates, with holes.",
+    help="Learn one model from a table of texts, pictures, sounds, videos, numbers, categories and dates, with holes.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -44,7 +46,7 @@ def _version(value: bool) -> None:
 def options(
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
-    """Learn one model from a table of texts, pictures, sounds, numbers, categories and dates, with holes."""
+    """Learn one model from a table of texts, pictures, sounds, videos, numbers, categories and dates, with holes."""
 
 
 def _say(text: str) -> None:
@@ -52,7 +54,10 @@ def _say(text: str) -> None:
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 2 the input is wrong, 3 the environment lacks something, 1 our bug."""
+    """Run the command line and exit.
+
+    0 done, 2 the input is wrong, 3 the environment lacks something, 130 interrupted, 143 terminated, 1 our bug.
+    """
     # Before torch is loaded: threads that spin while they wait slow training tenfold where another program is busy
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -60,7 +65,12 @@ def run(arguments: Sequence[str] | None = None) -> None:
     given = [word for word in given if word != "--debug"]
     code = 0
     try:
-        app(args=given, standalone_mode=True)
+        with terminable():
+            app(args=given, standalone_mode=True)
+    except TerminatedError:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one more while Python ends would change the exit code
+        _say("terminated; what was saved stays. Type the same with --resume to go on with a fit.")
+        code = TERMINATED
     except OmnifuseError as error:
         if debug:
             raise

@@ -63,3 +63,17 @@ def score_text(score: dict[str, Any] | None) -> str:
     low, high = score.get("low"), score.get("high")
     span = f" ({low:.3f} to {high:.3f})" if low is not None and high is not None else ""
     return f"{score['value']:.3f}{span}"
+
+
+def interval_text(target: dict[str, Any]) -> str:
+    """How often a number's intervals hold the truth, or nothing.
+
+    Example:
+        >>> interval_text({"interval": {"level": 0.9, "coverage": 0.913, "mean_width": 2.5}})
+        '90% intervals hold 91.3% of the truths, mean width 2.5'
+    """
+    found = target.get("interval") or {}
+    if found.get("coverage") is None:
+        return ""
+    held = f"{found['level']:.0%} intervals hold {found['coverage']:.1%} of the truths"
+    return f"{held}, mean width {found['mean_width']:.4g}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from omnifuse.cli.options import print_json
+from omnifuse.schema import TaskKind
 
 if TYPE_CHECKING:
     from omnifuse.api import Model
@@ -24,6 +25,9 @@ def flat_row(answer: Prediction, model: Model, *, proba: bool) -> dict[str, Any]
         row[target.name] = "|".join(value) if isinstance(value, list | tuple) else value
         row[f"{target.name}_confidence"] = found.confidence if found else None
         row[f"{target.name}_abstained"] = found.abstained if found else None
+        if target.kind is TaskKind.REGRESSION:
+            row[f"{target.name}_low"] = found.low if found else None
+            row[f"{target.name}_high"] = found.high if found else None
         if proba:
             chances = (found.probabilities if found else None) or {}
             row |= {f"{target.name}={name}": chances.get(name) for name in target.classes}

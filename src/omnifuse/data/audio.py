@@ -126,6 +126,10 @@ class AudioPreprocessor:
             added[:, 4:] = spectral_shape(mel, log_mel, moments, widths)
         return {"log_mel": result}
 
+    def empty(self) -> dict[str, np.ndarray]:
+        """The arrays of no cell."""
+        return {"log_mel": np.zeros((0, self.num_columns), np.float32)}
+
     @property
     def _sizes(self) -> tuple[int, int, int]:
         """Window, hop and transform length in samples."""

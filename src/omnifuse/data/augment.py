@@ -9,17 +9,34 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from omnifuse.data.augment_audio import AudioAugment
-from omnifuse.data.augment_cells import TableAugment, TextAugment
+from omnifuse.data.augment_cells import PlaceAugment, TableAugment, TagsAugment, TextAugment
 from omnifuse.data.augment_image import ImageAugment
+from omnifuse.data.augment_series import SeriesAugment
+from omnifuse.data.augment_video import VideoAugment
 from omnifuse.errors import InputError
 from omnifuse.schema import Modality
 
 if TYPE_CHECKING:  # the packs read media, which augmentation does not need
     from omnifuse.data.pack import PackedRows
 
-__all__ = ["AudioAugment", "Augment", "Augmenter", "ImageAugment", "TableAugment", "TextAugment"]
+__all__ = [
+    "AudioAugment",
+    "Augment",
+    "Augmenter",
+    "ImageAugment",
+    "PlaceAugment",
+    "SeriesAugment",
+    "TableAugment",
+    "TagsAugment",
+    "TextAugment",
+    "VideoAugment",
+]
 
-Augment = ImageAugment | AudioAugment | TextAugment | TableAugment
+Augment = (
+    ImageAugment | AudioAugment | VideoAugment | SeriesAugment | TextAugment | TableAugment | TagsAugment | PlaceAugment
+)
+# Of the training rows' spread
+_PLACE_JITTER = 0.02
 _UNLEVELLED_GAIN_DB = 6.0
 
 
@@ -61,6 +78,7 @@ class Augmenter:
         strength: float = 1.0,
         *,
         preprocessors: Mapping[str, Any] | None = None,
+        reverberation: float = 0.0,
     ) -> Augmenter:
         """The usual policy.
 
@@ -69,6 +87,7 @@ class Augmenter:
             strength: Factor of all amounts, 0 (nothing happens) to 3.
             preprocessors: Input name to fitted preprocessor; tells the mel bands and the level of sounds. Without it
                 sounds are taken to have 64 bands and a normalised level.
+            reverberation: Share of sounds that are put into a room, whatever the strength.
 
         Returns:
             The augmenter; dates and other modalities without a policy stay as they are.
@@ -81,7 +100,12 @@ class Augmenter:
         known = preprocessors or {}
         if not strength:
             return cls(dict.fromkeys(modalities))
-        return cls({name: _usual(kind, strength, known.get(name)) for name, kind in modalities.items()})
+        policy = {name: _usual(kind, strength, known.get(name)) for name, kind in modalities.items()}
+        for name, item in policy.items():
+            if isinstance(item, AudioAugment) and reverberation:
+                hop_s = getattr(known.get(name), "hop_s", item.hop_s)
+                policy[name] = replace(item, reverberation=reverberation, hop_s=hop_s)
+        return cls(policy)
 
 
 def _usual(modality: Modality, strength: float, preprocessor: Any) -> Augment | None:
@@ -90,15 +114,16 @@ def _usual(modality: Modality, strength: float, preprocessor: Any) -> Augment | 
     def share(value: float) -> float:
         return min(value * strength, 1.0)
 
-    if modality == Modality.IMAGE:
+    if modality in (Modality.IMAGE, Modality.VIDEO):
         usual = ImageAugment()
-        return ImageAugment(
+        picture = ImageAugment(
             shift=share(usual.shift),
             zoom=(usual.zoom[0] ** strength, usual.zoom[1] ** strength),
             rotate=usual.rotate * strength,
             colour=share(usual.colour),
             erase=share(usual.erase),
         )
+        return picture if modality == Modality.IMAGE else VideoAugment(picture, share(VideoAugment().dropout))
     if modality == Modality.AUDIO:
         sound = AudioAugment()
         num_mels = getattr(preprocessor, "num_mels", sound.num_mels)
@@ -113,7 +138,21 @@ def _usual(modality: Modality, strength: float, preprocessor: Any) -> Augment | 
     if modality == Modality.TEXT:
         text = TextAugment()
         return TextAugment(dropout=share(text.dropout), span=share(text.span))
+    if modality == Modality.SERIES:
+        series = SeriesAugment()
+        return SeriesAugment(
+            jitter=series.jitter * strength,
+            scaling=series.scaling * strength,
+            warp=share(series.warp),
+            warp_factor=series.warp_factor**strength,
+            gaps=share(series.gaps),
+            gap=share(series.gap),
+        )
     if modality == Modality.TABLE:
         table = TableAugment()
         return TableAugment(dropout=share(table.dropout), jitter=table.jitter * strength)
+    if modality == Modality.TAGS:
+        return TagsAugment(dropout=share(TagsAugment().dropout))
+    if modality == Modality.PLACE:
+        return PlaceAugment(jitter_km=_PLACE_JITTER * strength * getattr(preprocessor, "spread_km", 0.0))
     return None

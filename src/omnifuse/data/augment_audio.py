@@ -35,8 +35,13 @@ class AudioAugment:
         band_masks: Masks in frequency, each of 0 to `band_mask` bands.
         band_mask: Widest mask in frequency, in bands, set to the sound's mean.
         band_shift: Largest shift of the spectrum in bands, as of another voice; 1 of 64 bands is about 5%.
+        reverberation: Share of sounds that are put into a room: each frame's power dies away over later ones.
+        decay_s: Least and largest time in which the room's sound falls by 60 decibel.
+        room_db: Least and largest level of the room's sound against the direct one, in decibel.
+        hop_s: Seconds from frame to frame.
 
-    References: Park et al. 2019, SpecAugment, policy LibriSpeech basic, scaled to short sounds, without time warping.
+    References: Park et al. 2019, SpecAugment, policy LibriSpeech basic, scaled to short sounds, without time warping;
+    Polack 1988 and Lebart et al. 2001 (late reverberation as noise with an exponentially falling power).
     """
 
     num_mels: int = 64
@@ -49,11 +54,16 @@ class AudioAugment:
     band_masks: int = 1
     band_mask: int = 8
     band_shift: int = 1
+    reverberation: float = 0.0
+    decay_s: tuple[float, float] = (0.15, 0.8)
+    room_db: tuple[float, float] = (-15.0, -3.0)
+    hop_s: float = 0.01
 
     def __post_init__(self) -> None:
         check_limits(self, num_mels=(1, 512), shift=(0, 1), gain=(0, 60), noise=(0, 1), noise_db=(-100, 60))
         check_limits(self, time_masks=(0, 20), time_mask=(0, 1), band_masks=(0, 20), band_mask=(0, 512))
-        check_limits(self, band_shift=(0, 16))
+        check_limits(self, band_shift=(0, 16), reverberation=(0, 1), decay_s=(0.01, 20), room_db=(-60, 20))
+        check_limits(self, hop_s=(1e-4, 1))
 
     def __call__(
         self, values: dict[str, np.ndarray], lengths: np.ndarray, rng: np.random.Generator
@@ -68,6 +78,7 @@ class AudioAugment:
         shifts = np.rint(rng.uniform(-self.shift, self.shift, count) * lengths).astype(int)
         bands = rng.integers(-self.band_shift, self.band_shift + 1, count)
         gains = rng.uniform(-self.gain, self.gain, count) * np.log(10) / 10
+        rooms = _Rooms.drawn(self, count, rng) if self.reverberation else None
         noisy = rng.random(count) < self.noise
         noise = _Noise.drawn(self.noise_db, width, count, rng)
         masks = rng.random((count, self.time_masks + self.band_masks, 2))
@@ -78,6 +89,8 @@ class AudioAugment:
             mel = frames[:, :width]
             _shift_time(frames, int(shifts[index]), width)
             _shift_bands(mel, int(bands[index]))
+            if rooms is not None:
+                rooms.add(mel, index)
             if self.gain:
                 np.maximum(mel + np.float32(gains[index]), _LOG_FLOOR, out=mel)
             if noisy[index]:
@@ -101,6 +114,35 @@ class AudioAugment:
                 length = int(size * (min(self.band_mask, mel.shape[1]) + 1))
                 start = int(place * (mel.shape[1] - length + 1))
                 mel[:, start : start + length] = level
+
+
+@dataclass(frozen=True)
+class _Rooms:
+    """For each sound the factor by which the room's power falls from frame to frame (0 = no room), and its level."""
+
+    decays: np.ndarray
+    levels: np.ndarray
+
+    @classmethod
+    def drawn(cls, policy: AudioAugment, count: int, rng: np.random.Generator) -> _Rooms:
+        inside = rng.random(count) < policy.reverberation
+        decays = 10 ** (-6 * policy.hop_s / rng.uniform(*policy.decay_s, count))
+        return cls(np.where(inside, decays, 0.0), 10 ** (rng.uniform(*policy.room_db, count) / 10))
+
+    def add(self, mel: np.ndarray, index: int) -> None:
+        """log(exp(x) + room), in place; the room's sound of a frame comes after it."""
+        decay = float(self.decays[index])
+        if not decay or len(mel) < 2:
+            return
+        np.minimum(mel, _HIGHEST_LOG, out=mel)
+        powers = np.exp(mel)
+        # The sum of all later parts is the level, whatever the decay
+        share = np.float32(self.levels[index] * (1 - decay))
+        tail = np.zeros(mel.shape[1], np.float32)
+        for place in range(1, len(powers)):
+            # Silence is written as the floor and must not add up
+            tail = tail * np.float32(decay) + (powers[place - 1] - np.float32(FLOOR))
+            mel[place] = np.log(np.maximum(powers[place] + share * tail, np.float32(FLOOR)))
 
 
 @dataclass(frozen=True)

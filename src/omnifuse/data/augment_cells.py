@@ -8,6 +8,8 @@ import numpy as np
 
 from omnifuse.data.augment_limits import check_limits
 from omnifuse.data.categories import MISSING_LEVEL
+from omnifuse.data.place import EARTH_KM
+from omnifuse.data.tags import UNKNOWN_TAG
 from omnifuse.data.text import MASK_ID
 
 
@@ -49,6 +51,56 @@ class TextAugment:
         spared = starts + (rng.random(count) * lengths).astype(np.int64)
         hidden[spared[lengths > 0]] = False
         return {**values, "ids": np.where(hidden, np.int32(MASK_ID), ids)}
+
+
+@dataclass(frozen=True)
+class TagsAugment:
+    """Take tags for unknown ones, so that no single tag decides.
+
+    Args:
+        dropout: Share of tags; every set keeps at least one of its own.
+    """
+
+    dropout: float = 0.08
+
+    def __post_init__(self) -> None:
+        check_limits(self, dropout=(0, 1))
+
+    def __call__(
+        self, values: dict[str, np.ndarray], lengths: np.ndarray, rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """Augment ``tags`` int32 (sum L,)."""
+        tags = values["tags"]
+        hidden = rng.random(len(tags)) < self.dropout
+        spared = np.cumsum(lengths) - lengths + (rng.random(len(lengths)) * lengths).astype(np.int64)
+        hidden[spared[lengths > 0]] = False
+        return {**values, "tags": np.where(hidden, np.int32(UNKNOWN_TAG), tags)}
+
+
+@dataclass(frozen=True)
+class PlaceAugment:
+    """Shake places, so that no single address is learnt by heart.
+
+    Args:
+        jitter_km: Standard deviation in kilometres, to the north and to the east.
+    """
+
+    jitter_km: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_limits(self, jitter_km=(0, 20_000))
+
+    def __call__(
+        self, values: dict[str, np.ndarray], lengths: np.ndarray, rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        """Augment ``degrees`` float64 (P, 2); nothing crosses a pole."""
+        degrees = values["degrees"]
+        steps = rng.standard_normal(degrees.shape) * self.jitter_km * 180 / (np.pi * EARTH_KM)
+        latitude = np.clip(degrees[:, 0] + steps[:, 0], -90, 90)
+        # Meridians lie closer together towards the poles
+        narrow = np.maximum(np.cos(np.radians(degrees[:, 0])), 0.01)
+        longitude = np.mod(degrees[:, 1] + steps[:, 1] / narrow + 180, 360) - 180
+        return {**values, "degrees": np.stack([latitude, longitude], axis=1)}
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,8 @@ _SATURATED_SHARE = 0.3
 class ImageAugment:
     """What may happen to a picture; every amount is drawn evenly between its limits, for each picture anew.
 
+    The frames of a row that has several are changed alike.
+
     The defaults suit small training sets of any kind of picture. They do not mirror: digits, text and medical pictures
     are not symmetric.
 
@@ -77,19 +79,21 @@ class ImageAugment:
     def __call__(
         self, values: dict[str, np.ndarray], lengths: np.ndarray, rng: np.random.Generator
     ) -> dict[str, np.ndarray]:
-        """Augment ``pixels`` uint8 (P, H, W, 3)."""
+        """Augment ``pixels`` uint8 (P, H, W, 3), concatenated from rows of `lengths` frames, usually 1."""
         pixels = values["pixels"]
         if not pixels.size:
             return values
-        chosen = self._drawn_ops(len(pixels), rng)
-        pixels = self._warped(pixels, chosen, rng)
-        pixels = self._recoloured(pixels, chosen, rng)
+        # Row that each picture is of: amounts are drawn for rows
+        owners = np.repeat(np.arange(len(lengths)), np.asarray(lengths, np.int64))
+        chosen = {name: amounts[owners] for name, amounts in self._drawn_ops(len(lengths), rng).items()}
+        pixels = self._warped(pixels, owners, chosen, rng)
+        pixels = self._recoloured(pixels, owners, chosen, rng)
         pixels = _posterized(pixels, chosen["posterize"])
         pixels = _solarized(pixels, chosen["solarize"])
         sharper = np.flatnonzero(chosen["sharpness"])
         if len(sharper):
             pixels[sharper] = sharpen(pixels[sharper], chosen["sharpness"][sharper])
-        self._erase(pixels, rng)
+        self._erase(pixels, owners, rng)
         return {**values, "pixels": pixels}
 
     def _drawn_ops(self, count: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -101,15 +105,17 @@ class ImageAugment:
         amounts = drawn * self.magnitude * rng.uniform(-1, 1, drawn.shape)
         return {name: amounts[:, index] * _RAND_LIMITS[name] for index, name in enumerate(RAND_OPS)}
 
-    def _warped(self, pixels: np.ndarray, chosen: dict[str, np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    def _warped(
+        self, pixels: np.ndarray, owners: np.ndarray, chosen: dict[str, np.ndarray], rng: np.random.Generator
+    ) -> np.ndarray:
         """A fresh array, warped where it was drawn."""
-        count, height, width = pixels.shape[:3]
+        (num_pictures, height, width), count = pixels.shape[:3], int(owners[-1]) + 1
         often = rng.random(count) < self.warped
-        turn = np.deg2rad(often * rng.uniform(-self.rotate, self.rotate, count) + chosen["rotate"])
-        zoom = np.exp(often * rng.uniform(np.log(self.zoom[0]), np.log(self.zoom[1]), count))
-        shift = often * rng.uniform(-self.shift, self.shift, (2, count))
-        mirrored = (rng.random(count) < 0.5) & self.flip
-        shear = np.tile(np.eye(2), (count, 1, 1))
+        turn = np.deg2rad((often * rng.uniform(-self.rotate, self.rotate, count))[owners] + chosen["rotate"])
+        zoom = np.exp(often * rng.uniform(np.log(self.zoom[0]), np.log(self.zoom[1]), count))[owners]
+        shift = (often * rng.uniform(-self.shift, self.shift, (2, count)))[:, owners]
+        mirrored = ((rng.random(count) < 0.5) & self.flip)[owners]
+        shear = np.tile(np.eye(2), (num_pictures, 1, 1))
         shear[:, 0, 1], shear[:, 1, 0] = chosen["shear_columns"], chosen["shear_rows"]
         matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]).transpose(2, 0, 1)
         matrix = matrix @ shear / zoom[:, None, None]
@@ -123,12 +129,16 @@ class ImageAugment:
             result[part] = affine_warp(pixels[part], maps[part])
         return result
 
-    def _recoloured(self, pixels: np.ndarray, chosen: dict[str, np.ndarray], rng: np.random.Generator) -> np.ndarray:
-        count = len(pixels)
+    def _recoloured(
+        self, pixels: np.ndarray, owners: np.ndarray, chosen: dict[str, np.ndarray], rng: np.random.Generator
+    ) -> np.ndarray:
+        count = int(owners[-1]) + 1
         if not self.colour and not self.rand:
             return pixels
         amounts = rng.uniform(-self.colour, self.colour, (3, count))
-        saturation = 1 + amounts[2] * (rng.random(count) < _SATURATED_SHARE)
+        amounts[2] *= rng.random(count) < _SATURATED_SHARE
+        amounts = amounts[:, owners]
+        saturation = 1 + amounts[2]
         brightness = amounts[0] / 2 + chosen["brightness"]
         contrast = 1 + amounts[1] + chosen["contrast"]
         # Saturation costs as much as all else: only the pictures that need it go through it
@@ -139,9 +149,9 @@ class ImageAugment:
                 )
         return pixels
 
-    def _erase(self, pixels: np.ndarray, rng: np.random.Generator) -> None:
-        count, height, width = pixels.shape[:3]
-        picked = np.flatnonzero(rng.random(count) < self.erase)
+    def _erase(self, pixels: np.ndarray, owners: np.ndarray, rng: np.random.Generator) -> None:
+        (height, width), count = pixels.shape[1:3], int(owners[-1]) + 1
+        picked = rng.random(count) < self.erase
         area = rng.uniform(0.02, 0.2, count) * height * width
         aspect = np.exp(rng.uniform(np.log(0.4), np.log(2.5), count))
         rows = np.clip(np.sqrt(area * aspect), 1, height).astype(int)
@@ -149,10 +159,11 @@ class ImageAugment:
         tops = (rng.random(count) * (height - rows + 1)).astype(int)
         lefts = (rng.random(count) * (width - columns + 1)).astype(int)
         step = max(1, min(height, width) // 16)
-        for index in picked:
-            top, left = tops[index], lefts[index]
+        for index in np.flatnonzero(picked[owners]):
+            owner = owners[index]
+            top, left = tops[owner], lefts[owner]
             colour = pixels[index, ::step, ::step].reshape(-1, 3).mean(axis=0) + 0.5
-            pixels[index, top : top + rows[index], left : left + columns[index]] = colour.astype(np.uint8)
+            pixels[index, top : top + rows[owner], left : left + columns[owner]] = colour.astype(np.uint8)
 
 
 def _posterized(pixels: np.ndarray, amounts: np.ndarray) -> np.ndarray:

@@ -45,23 +45,21 @@ class MediaCache:
         """The arrays of a medium with their remarks, None where they are not known."""
         try:
             with self._path(key, preprocessor).open("rb") as handle:
-                name, checksum = handle.readline(64).decode("ascii").split()
+                names, checksum = handle.readline(256).decode("ascii").split()
                 data = handle.read()
             if zlib.crc32(data) != int(checksum):
                 return None
             content = io.BytesIO(data)
-            array = np.load(content, allow_pickle=False)
-            return DecodedMedium({name: array}, json.loads(content.read() or b"[]"))
+            arrays = {name: np.load(content, allow_pickle=False) for name in names.split(",")}
+            return DecodedMedium(arrays, json.loads(content.read() or b"[]"))
         except (OSError, ValueError, TypeError, EOFError):
             return None
 
     def put(self, key: str, preprocessor: Any, arrays: dict[str, np.ndarray]) -> None:
         """Keep the arrays of a medium with their remarks; a full or read-only disk is no reason to stop."""
-        if len(arrays) != 1:
-            return
-        ((name, array),) = arrays.items()
         buffer = io.BytesIO()
-        np.save(buffer, array, allow_pickle=False)
+        for array in arrays.values():
+            np.save(buffer, array, allow_pickle=False)
         remarks = getattr(arrays, "remarks", ())
         if remarks:
             buffer.write(json.dumps(remarks).encode())
@@ -71,7 +69,7 @@ class MediaCache:
             path = self._path(key, preprocessor)
             temporary = path.with_name(f"{key}.{os.getpid()}.{threading.get_ident()}.tmp")
             with temporary.open("wb") as handle:
-                handle.write(f"{name} {zlib.crc32(data)}\n".encode("ascii"))
+                handle.write(f"{','.join(arrays)} {zlib.crc32(data)}\n".encode("ascii"))
                 handle.write(data)
             temporary.replace(path)
         except OSError:

@@ -135,6 +135,10 @@ class DatePreprocessor:
         """
         return {"seconds": np.array([parse_date(value, day_first=self.day_first)], dtype=np.int64)}
 
+    def empty(self) -> dict[str, np.ndarray]:
+        """The arrays of no cell."""
+        return {"seconds": np.zeros(0, np.int64)}
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {

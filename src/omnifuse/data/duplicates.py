@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from omnifuse.data.media_parts import media_parts
 from omnifuse.errors import MediaError
 from omnifuse.schema import Finding, Modality, Schema, TaskKind
 
@@ -77,7 +78,7 @@ class Sheet:
         if self.door is None:
             return cell_key(cell)
         try:
-            return str(self.door.content_key(cell))
+            return "+".join(str(self.door.content_key(part)) for part in media_parts(cell))
         except MediaError:
             # A file that cannot be opened is still the same file in two rows
             return "?" + cell_key(cell)
@@ -105,6 +106,9 @@ def cell_key(cell: Any) -> str:
     if isinstance(cell, np.ndarray) and cell.dtype != object:
         head = f"{cell.shape}{cell.dtype}".encode()
         return hashlib.sha256(head + np.ascontiguousarray(cell).tobytes()).hexdigest()
+    if isinstance(cell, tuple) and any(isinstance(part, np.ndarray) for part in cell):
+        # A text of it would leave out the middle of a long array
+        return "|".join(cell_key(part) for part in cell)
     if isinstance(cell, float | np.floating) and math.isfinite(cell) and float(cell).is_integer():
         return str(int(cell))
     return cell_key(str(cell))
@@ -219,7 +223,7 @@ def _like_pictures(sheet: Sheet, column: str) -> list[int]:
 def _thumbnail(door: Any, cell: Any) -> np.ndarray | None:
     """8 x 8 mean brightness, 0 to 1; None for a picture that cannot be read or is smaller than that."""
     try:
-        picture = np.asarray(door.image(cell), dtype=np.float64)
+        picture = np.asarray(door.image(next(iter(media_parts(cell)), cell)), dtype=np.float64)
     except MediaError:
         return None
     if picture.ndim == 3:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from omnifuse.data.date import DatePreprocessor
-from omnifuse.data.decoded import REPAIRED
+from omnifuse.data.decoded import REPAIRED, SERIES_WORDS, UNREAD
 from omnifuse.data.duplicates import (
     LABELLED,
     Sheet,
@@ -21,9 +21,12 @@ from omnifuse.data.duplicates import (
 )
 from omnifuse.data.leaks import find_leak_columns
 from omnifuse.data.media import MediaDoor
+from omnifuse.data.media_parts import media_parts
 from omnifuse.data.numbers import parse_numbers
 from omnifuse.data.personal import personal_findings
-from omnifuse.errors import InputError, MediaError
+from omnifuse.data.series_order import JUMP, jump_starts, ordered_steps
+from omnifuse.data.times import TimeReader
+from omnifuse.errors import MediaError
 from omnifuse.schema import Field, Finding, Modality, Schema, Target
 
 __all__ = ["find", "find_leak_columns"]
@@ -32,11 +35,10 @@ _FEWEST_ROWS = 20
 _LONGEST_ID = 64
 _MOST_MEDIA = 200
 _RATE_HZ = 16_000
+_TRIED_S, _TRIED_SIDE = 5.0, 16
 _FEWEST_OF_CLASS = 5
 _UNEVEN = 20
 _GAP = 10
-_JUMP = 20
-_MOST_BLOCKS = 20
 _ORDER = {"error": 0, "warning": 1, "info": 2}
 
 
@@ -56,6 +58,8 @@ def find(
     Returns:
         Findings, the most severe first.
     """
+    # The sound of a video stands in the video's column, which is looked at once
+    schema = replace(schema, fields=tuple(item for item in schema.fields if item.source == item.name))
     sheet = Sheet(table, sample, door)
     found = [finding for item in schema.fields for finding in _field_findings(sheet, item)]
     found += [finding for item in schema.targets for finding in _target_findings(table, item)]
@@ -143,7 +147,9 @@ def _looks_like_id(item: Field, cells: list[Any]) -> bool:
 
 
 def _broken_findings(sheet: Sheet, item: Field, known: list[int]) -> list[Finding]:
-    if item.modality not in (Modality.IMAGE, Modality.AUDIO):
+    if item.modality is Modality.SERIES:
+        return _series_findings(sheet, item, known)
+    if not item.modality.is_media:
         return []
     cells = sheet.cells(item.name)
     broken: dict[int, str] = {}
@@ -168,14 +174,45 @@ def _broken_findings(sheet: Sheet, item: Field, known: list[int]) -> list[Findin
     return found
 
 
+def _series_findings(sheet: Sheet, item: Field, known: list[int]) -> list[Finding]:
+    """Series that cannot be read, and what their times and values say of them."""
+    cells = sheet.cells(item.name)
+    told: dict[str, dict[int, str]] = {}
+    tried = [known[place] for place in spread(len(known), _MOST_MEDIA).tolist()]
+    for place in tried:
+        try:
+            unread: list[str] = []
+            raw = sheet.door.series(cells[place], remarks=unread)
+            remarks = [*((UNREAD, text) for text in unread), *ordered_steps(raw)[2]]
+        except MediaError as error:
+            remarks = [("broken_media", str(error))]
+        for kind, text in remarks:
+            told.setdefault(kind, {}).setdefault(place, text)
+    words = {"broken_media": "cannot be read", **SERIES_WORDS}
+    return [
+        Finding(
+            kind,
+            item.name,
+            f"{len(places)} of {len(tried)} series tried in '{item.name}' {words[kind]}, the first: "
+            + next(iter(places.values())),
+            "warning",
+            sheet.shown(places),
+        )
+        for kind, places in told.items()
+    ]
+
+
 def _tried(door: Any, item: Field, cell: Any) -> str:
     """Decode a medium; a sentence on what had to be repaired, "" where nothing had or the door does not tell."""
     remarks: list[str] = []
     told = {"remarks": remarks} if isinstance(door, MediaDoor) else {}
-    if item.modality is Modality.IMAGE:
-        door.image(cell, **told)
-    else:
-        door.audio(cell, _RATE_HZ, **told)
+    for part in [cell] if item.modality is Modality.VIDEO else media_parts(cell):
+        if item.modality is Modality.IMAGE:
+            door.image(part, **told)
+        elif item.modality is Modality.VIDEO:
+            door.video(part, max_s=_TRIED_S, min_side=_TRIED_SIDE)
+        else:
+            door.audio(part, _RATE_HZ, **told)
     return "; ".join(remarks)
 
 
@@ -237,24 +274,7 @@ def _disorder(places: np.ndarray, times: np.ndarray, keys: list[str | None]) -> 
 
 
 def _times(cells: list[Any]) -> np.ndarray:
-    """Seconds of dates; numbers stay as they are, because a counter beyond 999 would be read as years."""
-    numbers = parse_numbers(cells)
-    known = np.array([cell is not None for cell in cells], dtype=bool)
-    read = numbers[known]
-    is_compact = ((read >= 19_000_101) & (read <= 21_001_231)).all()
-    if np.isfinite(read).all() and not is_compact:
-        return numbers
-    dates = DatePreprocessor.fit(cells)
-    return np.array([_seconds(dates, cell) for cell in cells], dtype=np.float64)
-
-
-def _seconds(dates: DatePreprocessor, cell: Any) -> float:
-    if cell is None:
-        return np.nan
-    try:
-        return float(dates(cell)["seconds"][0])
-    except InputError:
-        return np.nan
+    return TimeReader.fit(cells).seconds(cells)
 
 
 def _sequences(sheet: Sheet, schema: Schema, times: np.ndarray) -> list[np.ndarray]:
@@ -275,22 +295,13 @@ def _jump_findings(sheet: Sheet, schema: Schema, sequences: list[np.ndarray]) ->
         numbers = np.abs(parse_numbers(sheet.cells(item.name)))
         starts = [start for places in sequences for start in _jumps(numbers, places)]
         if starts:
-            text = f"numbers in '{item.name}' become more than {_JUMP} times larger or smaller from one stretch of time"
+            text = f"numbers in '{item.name}' become more than {JUMP} times larger or smaller from one stretch of time"
             text += " to the next: check whether the unit changed"
             found.append(Finding("unit_jump", item.name, text, "warning", sheet.shown(starts)))
     return found
 
 
 def _jumps(numbers: np.ndarray, places: np.ndarray) -> list[int]:
-    """First places of blocks whose median is far from that of the block before; slow growth is no jump."""
+    """First places of blocks whose median is far from that of the block before."""
     places = places[np.isfinite(numbers[places])]
-    count = min(len(places) // 10, _MOST_BLOCKS)
-    if count < 2:
-        return []
-    blocks = np.array_split(places, count)
-    medians = [float(np.median(numbers[block])) for block in blocks]
-    return [
-        int(block[0])
-        for block, one, two in zip(blocks[1:], medians, medians[1:], strict=False)
-        if min(one, two) > 0 and max(one, two) > _JUMP * min(one, two)
-    ]
+    return [int(places[start]) for start in jump_starts(numbers[places])]

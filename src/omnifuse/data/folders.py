@@ -19,6 +19,7 @@ _PART_NAMES = {
 _FILE_COLUMNS = {
     **dict.fromkeys((".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff"), "image"),
     **dict.fromkeys((".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au"), "audio"),
+    **dict.fromkeys((".mp4", ".m4v", ".mkv", ".avi", ".mov", ".webm", ".mpg", ".mpeg"), "video"),
     ".txt": "text",
 }
 
@@ -90,7 +91,7 @@ def read_folder(root: Path) -> dict[str, dict[str, list[Any]]]:
     """Read `root/{train,dev,test}/CLASS/file` or `root/CLASS/file`: one row a file, or a file name in several formats.
 
     Returns:
-        Part name ("train", "dev", "test") to columns: "image", "audio", "text" as they occur, and "label".
+        Part name ("train", "dev", "test") to columns: "image", "audio", "video", "text" as they occur, and "label".
 
     Raises:
         InputError: There is no such structure, or it holds too many files.
@@ -101,9 +102,9 @@ def read_folder(root: Path) -> dict[str, dict[str, list[Any]]]:
         endings = (".csv", ".tsv", ".parquet", ".jsonl")
         tables = sorted(item.name for item in root.iterdir() if item.suffix.lower() in endings)
         hint = f"Give the table itself: {root / tables[0]}" if tables else "Put files into one folder a class"
-        raise InputError(f"folder '{root}' holds no class folders with pictures, sounds or texts", fix=hint)
+        raise InputError(f"folder '{root}' holds no class folders with pictures, sounds, videos or texts", fix=hint)
     every = [row for rows in parts.values() for row in rows]
-    names = [name for name in ("image", "audio", "text") if any(name in row for row in every)]
+    names = [name for name in ("image", "audio", "video", "text") if any(name in row for row in every)]
     return {part: {name: [row.get(name) for row in rows] for name in (*names, "label")} for part, rows in parts.items()}
 
 

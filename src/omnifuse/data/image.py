@@ -124,6 +124,10 @@ class ImagePreprocessor:
         framed[top : top + inner_height, left : left + inner_width] = inner
         return framed
 
+    def empty(self) -> dict[str, np.ndarray]:
+        """The arrays of no cell."""
+        return {"pixels": np.zeros((0, self.height, self.width, 3), np.uint8)}
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {"kind": self.kind, "height": self.height, "width": self.width, "fit": self.fit_mode}

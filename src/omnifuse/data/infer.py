@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,32 @@ import numpy as np
 
 from omnifuse.data.categories import category_text
 from omnifuse.data.kinds import Kind, judge
+from omnifuse.data.media_container import need_video
+from omnifuse.data.media_parts import media_parts
+from omnifuse.data.media_series import is_series_text
 from omnifuse.data.numbers import parse_numbers
+from omnifuse.data.orders import known_order, order_levels
+from omnifuse.data.place import place_columns
+from omnifuse.data.sound_tracks import SUFFIX, Headers, with_sound_tracks
 from omnifuse.data.tables import Table
 from omnifuse.data.targets import class_text, tag_texts
 from omnifuse.errors import InputError, did_you_mean
 from omnifuse.schema import Field, Modality, Schema, Target, TaskKind
 
 SAMPLED_CELLS = 2000
-FIELD_MODALITIES = (Modality.TEXT, Modality.IMAGE, Modality.AUDIO, Modality.NUMBER, Modality.CATEGORY, Modality.DATE)
-TRAINABLE = (TaskKind.CLASSIFICATION, TaskKind.TAGGING, TaskKind.REGRESSION)
+FIELD_MODALITIES = (
+    Modality.TEXT,
+    Modality.IMAGE,
+    Modality.AUDIO,
+    Modality.VIDEO,
+    Modality.NUMBER,
+    Modality.CATEGORY,
+    Modality.DATE,
+    Modality.SERIES,
+    Modality.PLACE,
+    Modality.TAGS,
+)
+TRAINABLE = (TaskKind.CLASSIFICATION, TaskKind.TAGGING, TaskKind.REGRESSION, TaskKind.ORDINAL)
 MAX_INTEGER_CLASSES = 20
 MAX_CLASSES = 10_000
 
@@ -44,8 +62,13 @@ def _check_name(table: Table, column: str, option: str) -> None:
 
 def _files_exist(table: Table, cells: list[Any]) -> bool:
     """False only where the cells name files and none of the sampled ones is there."""
-    named = [cell for cell in cells if isinstance(cell, str | Path)][:20]
+    files = [cell for cell in cells if not (isinstance(cell, str) and is_series_text(cell))]
+    named = [part for cell in files for part in media_parts(cell) if isinstance(part, str | Path)][:20]
     return not named or any(_exists(table.root or Path(), cell) for cell in named)
+
+
+def _may_be_files(modality: Modality) -> bool:
+    return modality.is_media or modality is Modality.SERIES
 
 
 def _exists(root: Path, cell: str | Path) -> bool:
@@ -62,7 +85,7 @@ def _field_of(sample: Table, column: str, wanted: str | None) -> tuple[Kind, flo
         kind = judge(column, cells)
         if kind.modality is not None and kind.modality not in FIELD_MODALITIES:
             kind = Kind(None, f"it holds {kind.modality}, which this version does not learn from", "drop")
-        elif kind.modality is not None and kind.modality.is_media and not _files_exist(sample, cells):
+        elif kind.modality is not None and _may_be_files(kind.modality) and not _files_exist(sample, cells):
             kind = Kind(kind.modality, f"{kind.reason}, but none of these files is there", "absent")
         return kind, _missing_share(cells)
     try:
@@ -80,6 +103,16 @@ def _wanted_task(column: str, wanted: str, learnt: Collection[TaskKind]) -> Task
     if wanted not in known:
         raise InputError(f"--task {column}={wanted}: there is no task '{wanted}'", fix=did_you_mean(wanted, known))
     return TaskKind(wanted)
+
+
+def _split_task(column: str, wanted: str) -> tuple[str, str | None]:
+    """`ordinal:low<high` as task and order; other tasks have no order."""
+    name, mark, order = wanted.partition(":")
+    if mark and name != TaskKind.ORDINAL.value:
+        raise InputError(
+            f"--task {column}={wanted}: only ordinal takes an order", fix=f'Say --task "{column}=ordinal:low<high"'
+        )
+    return name, order if mark else None
 
 
 def _task_of(
@@ -101,7 +134,15 @@ def _task_of(
     num_texts = len({text.strip() for text in counts})
     if num_texts > MAX_INTEGER_CLASSES and num_texts > 0.5 * len(cells):
         return _writing_task(column, f"{num_texts} different texts in {len(cells)} cells", fields, learnt)
-    return TaskKind.CLASSIFICATION, f"texts with {num_texts} values"
+    return TaskKind.CLASSIFICATION, f"texts with {num_texts} values{_order_words(column, sorted(counts))}"
+
+
+def _order_words(column: str, names: Sequence[str]) -> str:
+    """A hint where the texts form a known order; whether it matters is the user's to say."""
+    names = sorted({name.strip() for name in names})
+    # Letters are as often names as grades
+    order = known_order(names) if len(names) > 2 and len(max(names, key=len)) > 2 else None
+    return f"; in the order {' < '.join(order)} with --task {column}=ordinal" if order is not None else ""
 
 
 def _writing_task(
@@ -124,7 +165,7 @@ def _writing_task(
     return kind, what
 
 
-def _classes(table: Table, column: str, kind: TaskKind, cells: list[Any]) -> tuple[str, ...]:
+def _classes(table: Table, column: str, kind: TaskKind, cells: list[Any], order: str | None = None) -> tuple[str, ...]:
     if kind is TaskKind.REGRESSION:
         values = parse_numbers(cells)
         known = values[~np.isnan(values)]
@@ -153,7 +194,7 @@ def _classes(table: Table, column: str, kind: TaskKind, cells: list[Any]) -> tup
         )
     if len(names) > MAX_CLASSES:
         raise InputError(f"label '{column}' has {len(names)} classes", fix=f"At most {MAX_CLASSES} are learnt")
-    return tuple(names)
+    return order_levels(column, names, order) if kind is TaskKind.ORDINAL else tuple(names)
 
 
 def infer_target(
@@ -169,7 +210,7 @@ def infer_target(
     Args:
         table: The table.
         column: The label.
-        wanted: The task kind that the user says, or None.
+        wanted: The task kind that the user says, or None; `ordinal:low<medium<high` says the order of levels too.
         fields: What it is to be predicted from; decides between transcription and captioning.
         learnt: Task kinds that may be answered.
 
@@ -181,11 +222,13 @@ def infer_target(
     known = [cell for cell in cells if cell is not None]
     if not known:
         raise InputError(f"every cell of the label '{column}' is missing", fix="Give rows with a label")
+    order = None
     if wanted is None:
         kind, reason = _task_of(column, known, fields, learnt)
     else:
-        kind, reason = _wanted_task(column, wanted, learnt), "said by --task"
-    return Target(column, kind, _classes(table, column, kind, cells), reason, _missing_share(cells))
+        name, order = _split_task(column, wanted)
+        kind, reason = _wanted_task(column, name, learnt), "said by --task"
+    return Target(column, kind, _classes(table, column, kind, cells, order), reason, _missing_share(cells))
 
 
 def _drop_absent(kinds: dict[str, tuple[Kind, float]]) -> None:
@@ -194,6 +237,30 @@ def _drop_absent(kinds: dict[str, tuple[Kind, float]]) -> None:
     for column, (kind, missing) in kinds.items():
         if kind.role == "absent":
             kinds[column] = (Kind(None, kind.reason, "drop") if some else Kind(kind.modality, kind.reason), missing)
+
+
+def _with_places(sample: Table, found: list[Field], said: Mapping[str, str]) -> list[Field]:
+    """Number columns named latitude and longitude become one place."""
+    numbers = {item.name for item in found if item.modality is Modality.NUMBER and item.name not in said}
+    parts: dict[str, tuple[str, str]] = {}
+    for latitude, longitude, name in place_columns(item.name for item in found if item.name in numbers):
+        if _within(sample, latitude, -90, 90) and _within(sample, longitude, -180, 360):
+            while any(item.name == name and item.name not in (latitude, longitude) for item in found):
+                name += "_"
+            parts[latitude] = (name, f"the latitude of '{name}', by its name and values")
+            parts[longitude] = (name, f"the longitude of '{name}', by its name and values")
+    return [
+        replace(item, modality=Modality.PLACE, part_of=parts[item.name][0], reason=parts[item.name][1])
+        if item.name in parts
+        else item
+        for item in found
+    ]
+
+
+def _within(sample: Table, column: str, low: float, high: float) -> bool:
+    values = parse_numbers(sample.cells(column))
+    known = values[~np.isnan(values)]
+    return bool(((known >= low) & (known <= high)).all())
 
 
 def holds_dates(table: Table, column: str) -> bool:
@@ -211,6 +278,7 @@ def infer_schema(
     group: str | None,
     time: str | None,
     learnt: Collection[TaskKind] = TRAINABLE,
+    door: Headers | None = None,
 ) -> Schema:
     """Infer the roles of all columns.
 
@@ -218,17 +286,19 @@ def infer_schema(
         table: The table.
         labels: Columns to predict (may be empty for `inspect`).
         fields: Column to modality, overriding what is inferred.
-        tasks: Label column to task kind, overriding what is inferred.
+        tasks: Label column to task kind, overriding what is inferred; see `infer_target`.
         drop: Columns to leave out.
         group: Column of groups, not a field unless `fields` names it.
         time: Column of times, not a field unless `fields` names it.
         learnt: Task kinds that a label may have; `tuple(TaskKind)` only to look at a table.
+        door: Opens some videos to see whether they have sound, which then is a field of its own; None looks at none.
 
     Returns:
         The schema.
 
     Raises:
         InputError: A named column is absent, a name is unknown, or nothing is left to learn from.
+        MissingDependencyError: A column holds videos, and nothing is installed that reads them.
     """
     _check_options(table, labels, fields, tasks, drop, group, time)
     repeated = [name for name, count in Counter(labels).items() if count > 1]
@@ -247,6 +317,8 @@ def infer_schema(
         for column, (kind, missing) in kinds.items()
         if kind.modality is not None
     ]
+    found = _with_places(sample, found, fields)
+    found = _with_sound(found, sample, table, drop, door)
     targets = tuple(infer_target(table, column, tasks.get(column), fields=found, learnt=learnt) for column in labels)
     ids = tuple(column for column, (kind, _) in kinds.items() if kind.role == "id")
     dropped |= {column: kind.reason for column, (kind, _) in kinds.items() if kind.modality is None}
@@ -256,6 +328,20 @@ def infer_schema(
             f"{table.name} has no field to learn from", where=listed, fix="Name one with --field COLUMN=MODALITY"
         )
     return Schema(tuple(found), targets, ids, group, time, dropped)
+
+
+def _with_sound(
+    found: list[Field], sample: Table, table: Table, drop: tuple[str, ...], door: Headers | None
+) -> list[Field]:
+    """The fields with the sound tracks of videos, unless these are dropped."""
+    for item in found:
+        if item.modality is Modality.VIDEO:
+            need_video(item.name)
+    fields = found if door is None else with_sound_tracks(found, sample, door=door, names=table.columns)
+    for name in drop:
+        if name not in table.columns and all(item.name != name for item in fields):
+            _check_name(table, name, "--drop")
+    return [item for item in fields if item.name not in drop]
 
 
 def _check_options(
@@ -269,7 +355,9 @@ def _check_options(
 ) -> None:
     for option, names in (("--label", labels), ("--field", tuple(fields)), ("--drop", drop), ("--task", tuple(tasks))):
         for name in names:
-            _check_name(table, name, option)
+            # The sound of a video is known only once videos have been looked at
+            if option != "--drop" or name.rstrip("_").removesuffix(SUFFIX) not in table.columns:
+                _check_name(table, name, option)
     for option, column in (("--group", group), ("--time", time)):
         if column is not None:
             _check_name(table, column, option)

@@ -15,10 +15,10 @@ from omnifuse.errors import MediaError
 
 _FORMATS = frozenset(("WAV", "WAVEX", "RF64", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF", "W64"))
 _NAMES = "WAV, FLAC, OGG, MP3, AIFF, AU, CAF or W64"
-_MOST_HERTZ = 1_000_000
+MOST_HERTZ = 1_000_000
 # Values decoded at once, over all channels
 _BLOCK_VALUES = 1 << 18
-_MOST_CHANNELS = 64
+MOST_CHANNELS = 64
 # Floats beyond this are noise of a broken writer; full scale is 1
 _LOUDEST = 1e4
 
@@ -66,10 +66,10 @@ def _opened(source: int | bytes | bytearray, start: bytes, where: str) -> Iterat
     with file:
         if file.format not in _FORMATS:
             raise MediaError(f"The content is not {_NAMES}", where=where, fix="Convert it to WAV or FLAC")
-        if not 1 <= file.samplerate <= _MOST_HERTZ:
+        if not 1 <= file.samplerate <= MOST_HERTZ:
             raise MediaError(f"The sound declares {file.samplerate} samples a second", where=where)
-        if file.channels > _MOST_CHANNELS:
-            raise MediaError(f"The sound has {file.channels} channels, at most {_MOST_CHANNELS} are read", where=where)
+        if file.channels > MOST_CHANNELS:
+            raise MediaError(f"The sound has {file.channels} channels, at most {MOST_CHANNELS} are read", where=where)
         yield file
 
 
@@ -104,7 +104,7 @@ def decode_audio(
         MediaError: Not a sound of a known format, damaged, too large, or without samples.
     """
     with _opened(source, start, where) as file:
-        return _resampled(_blocks(file, max_s, max_bytes, where), int(file.samplerate), rate_hz, where)
+        return resample_blocks(_blocks(file, max_s, max_bytes, where), int(file.samplerate), rate_hz, where)
 
 
 def array_sound(samples: np.ndarray, rate: int, *, rate_hz: int, max_s: float) -> tuple[np.ndarray, str]:
@@ -124,17 +124,17 @@ def array_sound(samples: np.ndarray, rate: int, *, rate_hz: int, max_s: float) -
             f"The sound is an array of {samples.dtype} {samples.shape}, expected numbers (samples,) or "
             "(samples, channels)"
         )
-    if not 1 <= rate <= _MOST_HERTZ:
-        raise MediaError(f"The rate of the sound is {rate}, expected 1 to {_MOST_HERTZ} samples a second")
-    if samples.ndim == 2 and not 1 <= samples.shape[1] <= _MOST_CHANNELS:
+    if not 1 <= rate <= MOST_HERTZ:
+        raise MediaError(f"The rate of the sound is {rate}, expected 1 to {MOST_HERTZ} samples a second")
+    if samples.ndim == 2 and not 1 <= samples.shape[1] <= MOST_CHANNELS:
         raise MediaError(
-            f"The sound is an array of shape {samples.shape}, expected (samples, at most {_MOST_CHANNELS} channels)",
+            f"The sound is an array of shape {samples.shape}, expected (samples, at most {MOST_CHANNELS} channels)",
             fix="Give array.T where the channels come first",
         )
     used = samples[: int(np.ceil(max_s * rate))]
     step = max(1, _BLOCK_VALUES // (samples.shape[1] if samples.ndim == 2 else 1))
-    blocks = (_mono(_floats(used[begin : begin + step])) for begin in range(0, len(used), step))
-    return _resampled(blocks, rate, rate_hz, "")
+    blocks = (mono_block(_floats(used[begin : begin + step])) for begin in range(0, len(used), step))
+    return resample_blocks(blocks, rate, rate_hz, "")
 
 
 def _floats(samples: np.ndarray) -> np.ndarray:
@@ -170,10 +170,10 @@ def _blocks(file: Any, max_s: float, max_bytes: int, where: str) -> Iterator[tup
                 where=where,
                 fix="Lower its rate, or cut it",
             )
-        yield _mono(block)
+        yield mono_block(block)
 
 
-def _mono(block: np.ndarray) -> tuple[np.ndarray, bool, int]:
+def mono_block(block: np.ndarray) -> tuple[np.ndarray, bool, int]:
     """Mean of the channels, finite, in an array of its own; whether any sample was finite, and how many were not."""
     with np.errstate(all="ignore"):
         mono = _mean(block)
@@ -193,7 +193,7 @@ def _mean(block: np.ndarray) -> np.ndarray:
     return block[:, 0].copy() if channels == 1 else np.dot(block, np.full(channels, 1.0 / channels, np.float32))
 
 
-def _resampled(
+def resample_blocks(
     blocks: Iterator[tuple[np.ndarray, bool, int]], rate: int, rate_hz: int, where: str
 ) -> tuple[np.ndarray, str]:
     """All blocks at the wanted rate, and a sentence on samples that were not finite."""

@@ -150,7 +150,7 @@ class NumberColumn:
         if transform == "quantile":
             # Numpy interpolates between neighbours that are equal with an error of one unit in the last place
             knots = tuple(np.maximum.accumulate(np.quantile(known, np.linspace(0, 1, 129))).tolist())
-        column = cls(name, median, _robust_scale(known, median), (0.0, 1.0), transform, knots, unreadable)
+        column = cls(name, median, robust_scale(known, median), (0.0, 1.0), transform, knots, unreadable)
         edges = np.unique(np.quantile(column.scaled(known), np.linspace(0, 1, num_bins + 1)).astype(np.float32))
         found = tuple(edges.tolist()) if len(edges) > 1 else (float(edges[0]), float(edges[0]) + 1.0)
         return cls(name, median, column.scale, found, transform, knots, unreadable)
@@ -170,7 +170,7 @@ class NumberColumn:
         else:
             with np.errstate(over="ignore"):
                 units = (values - self.median) / self.scale
-        return np.asarray(np.nan_to_num(_soft_limit(units), nan=0.0), dtype=np.float32)
+        return np.asarray(np.nan_to_num(soft_limit(units), nan=0.0), dtype=np.float32)
 
     @cached_property
     def _normal_knots(self) -> tuple[np.ndarray, np.ndarray]:
@@ -212,7 +212,7 @@ def _is_nan(cell: Any) -> bool:
     return isinstance(cell, float) and math.isnan(cell)
 
 
-def _robust_scale(known: np.ndarray, median: float) -> float:
+def robust_scale(known: np.ndarray, median: float) -> float:
     """Interquartile range over 1.349; where half of the values are equal a wider range, at last 1."""
     for share in (0.25, 0.1, 0.02, 0.0):
         low, high = np.quantile(known, [share, 1 - share])
@@ -225,7 +225,7 @@ def _robust_scale(known: np.ndarray, median: float) -> float:
     return 1.0
 
 
-def _soft_limit(units: np.ndarray) -> np.ndarray:
+def soft_limit(units: np.ndarray) -> np.ndarray:
     """Identity up to half of the limit, then bent smoothly so that +-8 is never passed."""
     half = CLIP / 2
     size = np.abs(units)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ from typing import Any
 import numpy as np
 
 from omnifuse.data.cache import MediaCache
-from omnifuse.data.decoded import CUT, REPAIRED, DecodedMedium
+from omnifuse.data.decoded import CUT, PARTLY, REPAIRED, SERIES_WORDS, DecodedMedium
 from omnifuse.data.media import MediaDoor
+from omnifuse.data.media_container import need_video
+from omnifuse.data.media_parts import MOST_PARTS, each_part, media_parts
+from omnifuse.data.place import paired
 from omnifuse.data.table import TablePreprocessor
 from omnifuse.data.tables import Table
 from omnifuse.data.workers import WorkerPool, decode_once
@@ -24,7 +28,9 @@ from omnifuse.schema import Finding, Input, Modality, Schema
 # A medium counts as (fixed part + bytes / bytes that count as one): as measured for PNG, and for sounds, whose decoding
 # goes by their length, between WAV and MP3.
 MIN_CELLS_FOR_WORKERS = 16_000
-_WORTH = {Modality.IMAGE: (1.0, 1536), Modality.AUDIO: (20.0, 1024)}
+_WORTH = {Modality.IMAGE: (1.0, 1536), Modality.AUDIO: (20.0, 1024), Modality.VIDEO: (400.0, 256)}
+# Of which a cell may hold several
+_SEVERAL = (Modality.IMAGE, Modality.AUDIO)
 _ROWS_NAMED = 20
 _NO_VALUE = frozenset(("na", "n/a", "nan", "null", "none", "nat", "nil", "-", "?", "<na>", "missing", "unknown"))
 
@@ -118,20 +124,6 @@ def _cells(table: Table, column: str) -> list[Any]:
     return table.cells(column) if column in table.columns else [None] * table.num_rows
 
 
-def empty_arrays(preprocessor: Any) -> dict[str, np.ndarray]:
-    """Arrays of length 0 as this preprocessor makes them."""
-    kind = preprocessor.kind
-    if kind == Modality.IMAGE:
-        return {"pixels": np.zeros((0, preprocessor.height, preprocessor.width, 3), np.uint8)}
-    if kind == Modality.AUDIO:
-        return {"log_mel": np.zeros((0, preprocessor.num_columns), np.float32)}
-    if kind == Modality.TEXT:
-        return {"ids": np.zeros(0, np.int32)}
-    if kind == Modality.DATE:
-        return {"seconds": np.zeros(0, np.int64)}
-    return dict(preprocessor.rows({preprocessor.columns[0]: []} if preprocessor.columns else {}))
-
-
 def _join(parts: list[dict[str, np.ndarray] | None], preprocessor: Any, remarks: Iterable[Remark] = ()) -> Pack:
     """Concatenate the rows' arrays; None = absent. `parts` is emptied on the way: all is in memory once, not twice."""
     present = np.array([part is not None for part in parts], bool)
@@ -139,7 +131,7 @@ def _join(parts: list[dict[str, np.ndarray] | None], preprocessor: Any, remarks:
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     first = next((part for part in parts if part is not None), None)
     if first is None:
-        return Pack(empty_arrays(preprocessor), offsets, present)
+        return Pack(preprocessor.empty(), offsets, present)
     total = int(offsets[-1])
     arrays = {name: np.empty((total, *array.shape[1:]), array.dtype) for name, array in first.items()}
     for row, part in enumerate(parts):
@@ -168,7 +160,7 @@ def _table_pack(table: Table, item: Input, preprocessor: TablePreprocessor) -> t
 
 
 def _plain_pack(cells: list[Any], name: str, preprocessor: Any, *, words: bool) -> tuple[Pack, list[BadCell]]:
-    """Texts and dates: quick, in this process."""
+    """Cells that are no media: quick, in this process."""
     parts: list[dict[str, np.ndarray] | None] = []
     bad = []
     for row, cell in enumerate(cells):
@@ -203,13 +195,17 @@ def _media_pack(
     door: MediaDoor,
     num_workers: int | None,
     cache_dir: Path | None,
+    is_part: bool = False,
 ) -> tuple[Pack, list[BadCell]]:
-    """Media: from the cache where their content is known, else decoded, by workers where there is much to do."""
-    parts: list[dict[str, np.ndarray] | None] = [None] * len(cells)
-    bad: list[BadCell] = []
-    remarks: list[Remark] = []
-    rows = [row for row, cell in enumerate(cells) if _is_value(cell)]
-    media = [cells[row] for row in rows]
+    """Media: from the cache where their content is known, else decoded, by workers where there is much to do.
+
+    Several media of one cell are read one after another: pictures are stacked, sounds joined end to end. `is_part` says
+    that they are the sound of a video column, where a video without sound is no fault.
+    """
+    given = [cell if _is_value(cell) else None for cell in cells]
+    several = Modality(preprocessor.kind) in _SEVERAL
+    listed = list(each_part(given)) if several else [(row, cell) for row, cell in enumerate(given) if cell is not None]
+    rows, media = [row for row, _ in listed], [part for _, part in listed]
     answers: Iterator[DecodedMedium | str]
     count = _num_cores() if num_workers is None else num_workers
     if count and _is_worth_workers(media, Modality(preprocessor.kind), door, count):
@@ -218,13 +214,34 @@ def _media_pack(
     else:
         cache = MediaCache(cache_dir) if cache_dir is not None else None
         answers = (decode_once(cell, preprocessor, door, cache) for cell in media)
-    for row, answer in zip(rows, answers, strict=True):
-        if isinstance(answer, str):
-            bad.append(BadCell(row, name, answer))
-        else:
-            parts[row] = answer
-            remarks += [Remark(row, name, kind, text) for kind, text in answer.remarks]
+    parts: list[dict[str, np.ndarray] | None] = [None] * len(cells)
+    bad: list[BadCell] = []
+    remarks: list[Remark] = []
+    for row, found in itertools.groupby(zip(rows, answers, strict=True), key=lambda pair: pair[0]):
+        read = [answer for _, answer in found]
+        good = [answer for answer in read if not isinstance(answer, str) and len(next(iter(answer.values())))]
+        reasons = [answer for answer in read if isinstance(answer, str)]
+        if not good:
+            if reasons or not is_part:
+                bad.append(BadCell(row, name, reasons[0] if reasons else "The video has no sound track."))
+            continue
+        parts[row] = good[0] if len(good) == 1 else _stacked(good)
+        if reasons:
+            text = f"{len(reasons)} of {len(read)} media of the cell cannot be read: {reasons[0]}"
+            remarks.append(Remark(row, name, PARTLY, text))
+        if len(read) == MOST_PARTS < len(media_parts(cells[row])):
+            remarks.append(Remark(row, name, CUT, f"only the first {MOST_PARTS} media of the cell are used"))
+        remarks += [Remark(row, name, kind, text) for answer in good for kind, text in answer.remarks]
     return _join(parts, preprocessor, remarks), bad
+
+
+def _stacked(answers: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+
+
+def _series_pack(cells: list[Any], name: str, preprocessor: Any, door: MediaDoor) -> tuple[Pack, list[BadCell]]:
+    """Series: most lie in the table itself and none takes long, so they are read at once in this process."""
+    return _media_pack(cells, name, preprocessor, door=door, num_workers=0, cache_dir=None)
 
 
 def _num_cores() -> int:
@@ -235,13 +252,19 @@ def _num_cores() -> int:
 
 def media_findings(packs: Mapping[str, Pack]) -> list[Finding]:
     """What was left out or changed of media that were read: counted, with the first rows."""
-    what = {CUT: "are longer than what is read of them", REPAIRED: "hold samples or pixels that are no numbers"}
+    what = {
+        CUT: "are longer than what is read of them",
+        PARTLY: "are read in part: some of the media of their cell are broken",
+        REPAIRED: "hold samples or pixels that are no numbers",
+        **SERIES_WORDS,
+    }
     found = []
     for name, pack in packs.items():
         for kind, words in what.items():
             remarks = [remark for remark in pack.remarks if remark.kind == kind]
             if remarks:
-                text = f"{len(remarks)} of {int(pack.present.sum())} media in '{name}' {words}, the first: "
+                num_media = len({remark.row for remark in remarks})
+                text = f"{num_media} of {int(pack.present.sum())} media in '{name}' {words}, the first: "
                 rows = tuple(remark.row for remark in remarks[:_ROWS_NAMED])
                 found.append(Finding(kind, name, text + remarks[0].text, "warning", rows))
     return found
@@ -277,10 +300,21 @@ def build_packs(
         if item.modality is Modality.TABLE:
             packs[item.name], wrong = _table_pack(table, item, preprocessor)
         else:
-            cells = _cells(table, item.columns[0])
-            if item.modality.is_media:
+            columns = [_cells(table, name) for name in item.columns]
+            cells = columns[0] if len(columns) == 1 else paired(*columns)
+            if item.modality is Modality.SERIES:
+                packs[item.name], wrong = _series_pack(cells, item.name, preprocessor, door)
+            elif item.modality.is_media:
+                if item.modality is Modality.VIDEO and any(cell is not None for cell in cells):
+                    need_video(item.name)
                 packs[item.name], wrong = _media_pack(
-                    cells, item.name, preprocessor, door=door, num_workers=num_workers, cache_dir=cache_dir
+                    cells,
+                    item.name,
+                    preprocessor,
+                    door=door,
+                    num_workers=num_workers,
+                    cache_dir=cache_dir,
+                    is_part=item.columns != (item.name,),
                 )
             else:
                 packs[item.name], wrong = _plain_pack(

@@ -11,13 +11,21 @@ import numpy as np
 from omnifuse.data.audio import AudioPreprocessor
 from omnifuse.data.date import DatePreprocessor
 from omnifuse.data.image import ImagePreprocessor
+from omnifuse.data.media_parts import each_part
+from omnifuse.data.media_series import object_series
+from omnifuse.data.place import PlacePreprocessor, paired
+from omnifuse.data.series import SeriesPreprocessor
 from omnifuse.data.table import TablePreprocessor
+from omnifuse.data.tags import TagsPreprocessor
 from omnifuse.data.text import TextPreprocessor
+from omnifuse.data.video import VideoPreprocessor
 from omnifuse.errors import ArtefactError, InputError, MediaError, did_you_mean
 from omnifuse.schema import Input, Modality, Schema
 
 # So many media are opened to choose a picture size or a sampling rate.
 NUM_SAMPLED_MEDIA = 64
+# Series are small: so many are read to scale their channels.
+NUM_SAMPLED_SERIES = 512
 
 
 @runtime_checkable
@@ -35,6 +43,10 @@ class Preprocessor(Protocol):
         """Arrays of one cell."""
         ...
 
+    def empty(self) -> dict[str, np.ndarray]:
+        """The arrays of no cell: length 0, of the dtype and width of any other."""
+        ...
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values with the key "kind"."""
         ...
@@ -49,7 +61,7 @@ class Columns(Protocol):
 
 
 class Door(Protocol):
-    """What fitting needs of the media door; `audio_rate(cell) -> int` is used too where it has one."""
+    """What fitting needs of the media door; `audio_rate`, `series`, `video` and `video_info` are optional."""
 
     def image(self, cell: Any) -> np.ndarray:
         """Decoded pixels (H, W, 3)."""
@@ -60,8 +72,12 @@ PREPROCESSORS: dict[str, type] = {
     TextPreprocessor.kind: TextPreprocessor,
     ImagePreprocessor.kind: ImagePreprocessor,
     AudioPreprocessor.kind: AudioPreprocessor,
+    VideoPreprocessor.kind: VideoPreprocessor,
     TablePreprocessor.kind: TablePreprocessor,
     DatePreprocessor.kind: DatePreprocessor,
+    PlacePreprocessor.kind: PlacePreprocessor,
+    TagsPreprocessor.kind: TagsPreprocessor,
+    SeriesPreprocessor.kind: SeriesPreprocessor,
 }
 
 
@@ -144,15 +160,16 @@ class _Source:
         self.table, self.schema, self.item, self.rows, self.door = table, schema, item, rows, door
 
     def cells(self) -> list[Any]:
-        return self.table.cells(self.item.columns[0], self.rows)
+        columns = [self.table.cells(name, self.rows) for name in self.item.columns]
+        return columns[0] if len(columns) == 1 else paired(*columns)
 
-    def sampled(self, measure: Callable[[Any], Any]) -> list[Any]:
+    def sampled(self, measure: Callable[[Any], Any], most: int = NUM_SAMPLED_MEDIA) -> list[Any]:
         """`measure` of some media, spread evenly over the rows; those that cannot be read are passed over."""
-        count = min(len(self.rows), 4 * NUM_SAMPLED_MEDIA)
+        count = min(len(self.rows), 4 * most)
         picked = self.rows[np.linspace(0, len(self.rows) - 1, count).astype(np.int64)] if count else self.rows
-        cells = [cell for cell in self.table.cells(self.item.columns[0], picked) if cell is not None]
-        step = max(1, len(cells) // NUM_SAMPLED_MEDIA)
-        return list(_measured(cells[::step][:NUM_SAMPLED_MEDIA], measure))
+        cells = [part for _, part in each_part(self.table.cells(self.item.columns[0], picked))]
+        step = max(1, len(cells) // most)
+        return list(_measured(cells[::step][:most], measure))
 
     def names(self, modality: Modality) -> list[str]:
         wanted = {item.name for item in self.schema.fields if item.modality == modality}
@@ -217,6 +234,14 @@ def _fit_date(source: _Source, options: dict[str, Any]) -> Preprocessor:
     return _call(source, DatePreprocessor.fit, options, source.cells())
 
 
+def _fit_place(source: _Source, options: dict[str, Any]) -> Preprocessor:
+    return _call(source, PlacePreprocessor.fit, options, source.cells())
+
+
+def _fit_tags(source: _Source, options: dict[str, Any]) -> Preprocessor:
+    return _call(source, TagsPreprocessor.fit, options, source.cells())
+
+
 def _fit_table(source: _Source, options: dict[str, Any]) -> Preprocessor:
     numbers, categories = source.names(Modality.NUMBER), source.names(Modality.CATEGORY)
     return _call(source, TablePreprocessor.fit, options, _LazyColumns(source), numbers=numbers, categories=categories)
@@ -234,10 +259,30 @@ def _fit_audio(source: _Source, options: dict[str, Any]) -> Preprocessor:
     return _call(source, AudioPreprocessor.fit, options, [int(rate) for rate in rates if rate])
 
 
+def _fit_series(source: _Source, options: dict[str, Any]) -> Preprocessor:
+    read = getattr(source.door, "series", object_series)
+    return _call(source, SeriesPreprocessor.fit, options, source.sampled(read, NUM_SAMPLED_SERIES))
+
+
+def _fit_video(source: _Source, options: dict[str, Any]) -> Preprocessor:
+    door: Any = source.door
+
+    def seen(cell: Any) -> tuple[tuple[int, int], float]:
+        # The first frame itself: only it tells how the picture is turned
+        return door.video(cell, num_frames=1, max_s=0.1).pixels.shape[1:3], door.video_info(cell).duration_s
+
+    found = source.sampled(seen) if hasattr(door, "video") else []
+    return _call(source, VideoPreprocessor.fit, options, [size for size, _ in found], [length for _, length in found])
+
+
 _FITTERS: dict[Modality, Callable[[_Source, dict[str, Any]], Preprocessor]] = {
     Modality.TEXT: _fit_text,
     Modality.IMAGE: _fit_image,
     Modality.AUDIO: _fit_audio,
+    Modality.VIDEO: _fit_video,
     Modality.TABLE: _fit_table,
     Modality.DATE: _fit_date,
+    Modality.PLACE: _fit_place,
+    Modality.TAGS: _fit_tags,
+    Modality.SERIES: _fit_series,
 }

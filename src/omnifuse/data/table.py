@@ -126,6 +126,10 @@ class TablePreprocessor:
                 missing[:, self.num_numbers + index] = categories[:, index] == MISSING_LEVEL
         return {"numbers": numbers, "categories": categories, "missing": missing}
 
+    def empty(self) -> dict[str, np.ndarray]:
+        """The arrays of no cell."""
+        return self.rows({name: [] for name in self.columns})
+
     def unreadable(self, value: Mapping[str, Any]) -> tuple[str, ...]:
         """Number columns of a row whose cell is there but holds no number: what a warning should name."""
         given = [column.name for column in self.numbers if value.get(column.name) is not None]

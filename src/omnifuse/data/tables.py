@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ class Table:
         parts: Other tables that came with it: "dev" and "test" of a folder with these subfolders.
         encoded: Columns of the frame whose cells are JSON text.
         spool: Holds the temporary file that the frame scans, if any.
+        derived: Columns that were made of others (see `data.history`); they are no part of the content.
     """
 
     name: str
@@ -54,10 +55,11 @@ class Table:
     columns: tuple[str, ...]
     num_rows: int
     frame: pl.DataFrame | pl.LazyFrame
-    objects: Mapping[str, list[Any]] = field(default_factory=dict)
+    objects: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     parts: Mapping[str, Table] = field(default_factory=dict)
     encoded: frozenset[str] = frozenset()
     spool: Spool | None = None
+    derived: frozenset[str] = frozenset()
 
     def cells(self, column: str, rows: np.ndarray | None = None) -> list[Any]:
         """Cells of one column, None where missing.
@@ -121,6 +123,14 @@ class Table:
                 piece = self.frame.slice(start, stop - start)
                 yield replace(self, frame=piece, objects=objects, num_rows=stop - start, parts={})
             return
+        done = 0
+
+        def piece_of(part: pl.DataFrame) -> Table:
+            nonlocal done
+            start, done = done, done + part.height
+            objects = {name: listed[start:done] for name, listed in self.objects.items()}
+            return replace(self, frame=part, objects=objects, num_rows=part.height, parts={})
+
         waiting: list[pl.DataFrame] = []
         for chunk in self.frame.collect_batches(chunk_size=size, maintain_order=True, lazy=True):
             waiting.append(chunk)
@@ -128,17 +138,18 @@ class Table:
                 joined = pl.concat(waiting)
                 whole = joined.height // size * size
                 for start in range(0, whole, size):
-                    yield replace(self, frame=joined.slice(start, size), num_rows=size, parts={})
+                    yield piece_of(joined.slice(start, size))
                 waiting = [joined.slice(whole)]
         rest = pl.concat(waiting) if waiting else None
         if rest is not None and rest.height:
-            yield replace(self, frame=rest, num_rows=rest.height, parts={})
+            yield piece_of(rest)
 
     def fingerprint(self) -> str:
         """SHA-256 over column names and cells (paths count as text; media are not opened)."""
-        digest = hashlib.sha256("\x1f".join(self.columns).encode("utf-8", "replace"))
+        columns = [name for name in self.columns if name not in self.derived]
+        digest = hashlib.sha256("\x1f".join(columns).encode("utf-8", "replace"))
         for chunk in self.batches(4096):
-            for column in self.columns:
+            for column in columns:
                 for cell in chunk.cells(column):
                     digest.update(_cell_bytes(cell))
                     digest.update(b"\x1f")

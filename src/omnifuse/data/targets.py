@@ -46,8 +46,8 @@ def encode_target(cells: list[Any], target: Target) -> np.ndarray:
         target: What to encode for.
 
     Returns:
-        Classification: int64 (R,), -1 = missing or a class that is not known. Tagging: float32 (R, C) of 0 and 1, a
-        NaN row = missing. Regression: float64 (R,), NaN = missing or not a number.
+        Classification and ordinal: int64 (R,), -1 = missing or a class that is not known. Tagging: float32 (R, C) of
+        0 and 1, a NaN row = missing. Regression: float64 (R,), NaN = missing or not a number.
     """
     if target.kind is TaskKind.REGRESSION:
         return parse_numbers(cells)

@@ -110,6 +110,10 @@ class TextPreprocessor:
         ids = self._tokenizer.encode(clean_text(value, self.max_chars)).ids[: self.max_length]
         return {"ids": np.asarray(ids or [UNKNOWN_ID], dtype=np.int32)}
 
+    def empty(self) -> dict[str, np.ndarray]:
+        """The arrays of no cell."""
+        return {"ids": np.zeros(0, np.int32)}
+
     def tokens(self, value: Any) -> list[str]:
         """The token texts that belong to the ids of `value`, for explanations."""
         return [str(self._tokenizer.id_to_token(int(index))) for index in self(value)["ids"]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import queue
 import signal
@@ -25,9 +26,10 @@ from typing import IO, Any
 import numpy as np
 
 from omnifuse.data.cache import MediaCache
-from omnifuse.data.decoded import CUT, REPAIRED, DecodedMedium
+from omnifuse.data.decoded import CUT, REPAIRED, UNREAD, DecodedMedium
 from omnifuse.data.media import LoadedFile, MediaDoor, MediaLimits
 from omnifuse.data.media_paths import shown_name
+from omnifuse.data.media_track import NoSoundError
 from omnifuse.data.preprocessors import preprocessors_from_json, preprocessors_to_json
 from omnifuse.errors import MediaError, OmnifuseError
 
@@ -44,18 +46,41 @@ _SOUND_MARGIN_S = 0.1
 
 
 def decode_cell(cell: Any, preprocessor: Any, door: MediaDoor) -> DecodedMedium | str:
-    """The arrays of one medium with remarks on what was changed, or the reason why it cannot be read."""
+    """The arrays of one medium with remarks on what was changed, or the reason why it cannot be read.
+
+    A video without a sound track, whose sound is asked for, gives arrays of length 0.
+    """
     try:
         if preprocessor.kind == "image":
             side = _JPEG_MARGIN * max(preprocessor.height, preprocessor.width)
             repairs: list[str] = []
             pixels = door.image(cell, min_side=side, remarks=repairs)
             return DecodedMedium(preprocessor(pixels), [(REPAIRED, text) for text in repairs])
+        if preprocessor.kind == "series":
+            return _decode_series(cell, preprocessor, door)
+        if preprocessor.kind == "video":
+            return _decode_video(cell, preprocessor, door)
         return _decode_sound(cell, preprocessor, door)
+    except NoSoundError:
+        return DecodedMedium(preprocessor.empty())
     except MediaError as error:
         return str(error)
     except MemoryError:
         return f"There is not enough memory to decode {_named(cell)}."
+
+
+def _decode_series(cell: Any, preprocessor: Any, door: MediaDoor) -> DecodedMedium:
+    unread: list[str] = []
+    arrays: DecodedMedium = preprocessor(door.series(cell, remarks=unread))
+    return DecodedMedium(arrays, [*((UNREAD, text) for text in unread), *arrays.remarks])
+
+
+def _decode_video(cell: Any, preprocessor: Any, door: MediaDoor) -> DecodedMedium:
+    side = _JPEG_MARGIN * max(preprocessor.height, preprocessor.width)
+    longest = min(preprocessor.max_seconds, door.limits.max_video_s)
+    clip = door.video(cell, num_frames=preprocessor.num_frames, max_s=longest, min_side=side)
+    remarks = [(CUT, f"only the first {longest:g} s are used")] if clip.is_cut else []
+    return DecodedMedium(preprocessor((clip.pixels, clip.time_s)), remarks)
 
 
 def _decode_sound(cell: Any, preprocessor: Any, door: MediaDoor) -> DecodedMedium:
@@ -138,9 +163,9 @@ def serve(incoming: IO[bytes], outgoing: IO[bytes]) -> None:
         if isinstance(answer, str):
             _send(outgoing, {"error": answer})
         else:
-            ((name, array),) = answer.items()
-            about = {"name": name, "dtype": array.dtype.str, "shape": array.shape}
-            _send(outgoing, about | ({"remarks": answer.remarks} if answer.remarks else {}), array.tobytes())
+            about = [{"name": name, "dtype": array.dtype.str, "shape": array.shape} for name, array in answer.items()]
+            body = b"".join(array.tobytes() for array in answer.values())
+            _send(outgoing, {"arrays": about} | ({"remarks": answer.remarks} if answer.remarks else {}), body)
 
 
 class _Worker:
@@ -245,8 +270,13 @@ class _Worker:
         header, body = message
         if "error" in header:
             return str(header["error"])
-        array = np.frombuffer(body, np.dtype(header["dtype"])).reshape(header["shape"])
-        return DecodedMedium({header["name"]: array}, header.get("remarks", ()))
+        arrays, place = {}, 0
+        for about in header["arrays"]:
+            kind, shape = np.dtype(about["dtype"]), about["shape"]
+            count = math.prod(shape)
+            arrays[about["name"]] = np.frombuffer(body, kind, count, place).reshape(shape)
+            place += count * kind.itemsize
+        return DecodedMedium(arrays, header.get("remarks", ()))
 
     def _obituary(self, cell: Any) -> str:
         late = self.late

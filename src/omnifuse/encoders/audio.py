@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from omnifuse.layers import MLP, ConvBlock, Dropout, GatedBlock, TransformerBlock, sinusoids
 from omnifuse.layers.convolution import rectify
+from omnifuse.layers.time_tokens import time_tokens
 from omnifuse.tokens import FieldBatch, Tokens, pad_packed
 
 NUM_CEPSTRA = 20
@@ -110,22 +111,6 @@ def _quantiles(values: Tensor, mask: Tensor) -> list[Tensor]:
     return found
 
 
-def _time_tokens(frames: Tensor, mask: Tensor, limit: int) -> tuple[Tensor, Tensor]:
-    """Mean of neighbouring frames so that at most `limit` tokens a row are left: (P, F, D) to (P, T, D)."""
-    if frames.shape[1] <= limit:
-        # One frame a token
-        return frames * mask.unsqueeze(-1), mask
-    lengths = mask.sum(dim=1)
-    # Rows are cut by their own length, so the tokens of a row do not depend on its batch mates
-    step = torch.div(lengths + limit - 1, limit, rounding_mode="floor").clamp(min=1)
-    place = torch.arange(frames.shape[1], device=frames.device)[None, :] // step[:, None]
-    num_tokens = int(torch.div(lengths + step - 1, step, rounding_mode="floor").max())
-    spread = F.one_hot(place.clamp(max=num_tokens - 1), num_tokens).to(frames.dtype) * mask.unsqueeze(-1)
-    counts = spread.sum(dim=1)
-    tokens = torch.einsum("pft,pfd->ptd", spread, frames) / counts.clamp(min=1).unsqueeze(-1)
-    return tokens, counts > 0
-
-
 class ConvAudioEncoder(nn.Module):
     """A residual convolutional net over the spectrogram, beside a token of statistics. The default.
 
@@ -180,7 +165,7 @@ class ConvAudioEncoder(nn.Module):
         numbers = self.statistics(frames, mask)
         whole = self.statistics_norm(self.statistics_token(self.statistics_dropout(numbers))).unsqueeze(1)
         over_time, kept = self._over_time(frames, mask)
-        tokens, token_mask = _time_tokens(over_time, kept, MAX_TOKENS)
+        tokens, token_mask = time_tokens(over_time, kept, MAX_TOKENS)
         ones = token_mask.new_ones((token_mask.shape[0], 1))
         return Tokens(torch.cat([whole, tokens], dim=1), torch.cat([ones, token_mask], dim=1))
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from omnifuse.layers import ConvBlock, GatedBlock, TransformerBlock, sinusoids
-from omnifuse.tokens import FieldBatch, Tokens
+from omnifuse.tokens import FieldBatch, Tokens, gathered, group_means
 
 
 class PixelScale(nn.Module):
@@ -36,7 +36,7 @@ class PixelScale(nn.Module):
         return ((pixels.float() / 255 - self.mean) / self.scale).permute(0, 3, 1, 2)
 
 
-def _stages(side: int, dim: int) -> list[tuple[int, int]]:
+def conv_stages(side: int, dim: int) -> list[tuple[int, int]]:
     """(channels, stride) of the blocks after the stem: halve until about 4 places are left a side."""
     stages: list[tuple[int, int]] = []
     channels = max(dim // 4, 16)
@@ -96,7 +96,7 @@ class ConvImageEncoder(nn.Module):
         self.scale = PixelScale()
         self.thumbnail = Thumbnail()
         self.summary_dim = Thumbnail.width
-        stages = _stages(max(height, width) // 2, dim)
+        stages = conv_stages(max(height, width) // 2, dim)
         self.stem = nn.Conv2d(3, stages[0][0], 5, 2, 2)
         blocks, channels = [], stages[0][0]
         for wider, stride in stages:
@@ -111,19 +111,19 @@ class ConvImageEncoder(nn.Module):
         self.thumbnail.initialise(self.scale(batch.values["pixels"]))
 
     def summarise(self, batch: FieldBatch) -> Tensor:
-        """(P, summary_dim): a standardised thumbnail."""
-        out: Tensor = self.thumbnail(self.scale(batch.values["pixels"]))
-        return out
+        """(P, summary_dim): a standardised thumbnail, the mean where a row has several pictures."""
+        return group_means(self.thumbnail(self.scale(batch.values["pixels"])), batch.lengths)
 
     def forward(self, batch: FieldBatch) -> Tokens:
-        """Pixels (P, H, W, 3) to (P, T, D), T <= 16."""
+        """Pixels (N, H, W, 3) of K pictures at most a row to (P, K T, D), T <= 16."""
         maps = F.relu(self.stem(self.scale(batch.values["pixels"])))
         for block in self.blocks:
             maps = block(maps)
         if maps.shape[2] * maps.shape[3] > 16:
             maps = F.adaptive_avg_pool2d(maps, (min(maps.shape[2], 4), min(maps.shape[3], 4)))
         tokens = self.norm(maps.flatten(2).transpose(1, 2))
-        return Tokens(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device))
+        mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        return gathered(Tokens(tokens, mask), batch.lengths)
 
 
 class TransformerImageEncoder(nn.Module):
@@ -178,7 +178,7 @@ class TransformerImageEncoder(nn.Module):
         self.scale.initialise(batch.values["pixels"])
 
     def forward(self, batch: FieldBatch) -> Tokens:
-        """Pixels (P, H, W, 3) to (P, T, D), a token a patch."""
+        """Pixels (N, H, W, 3) of K pictures at most a row to (P, K T, D), a token a patch."""
         maps = self.scale(batch.values["pixels"])
         for number, layer in enumerate(self.stem):
             maps = layer(maps if number == 0 else F.relu(maps))
@@ -186,4 +186,4 @@ class TransformerImageEncoder(nn.Module):
         mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
         for block in self.blocks:
             tokens = block(tokens, mask)
-        return Tokens(self.norm(tokens), mask)
+        return gathered(Tokens(self.norm(tokens), mask), batch.lengths)

@@ -18,8 +18,13 @@ from torch import nn
 from omnifuse.encoders.audio import ConvAudioEncoder, TransformerAudioEncoder
 from omnifuse.encoders.date import DateEncoder
 from omnifuse.encoders.image import ConvImageEncoder, TransformerImageEncoder
+from omnifuse.encoders.place import PlaceEncoder
+from omnifuse.encoders.series import ConvSeriesEncoder, PatchSeriesEncoder
 from omnifuse.encoders.table import TableEncoder
+from omnifuse.encoders.table_mlp import TableMLPEncoder
+from omnifuse.encoders.tags import TagsEncoder
 from omnifuse.encoders.text import TextEncoder
+from omnifuse.encoders.video import FrameVideoEncoder, SpaceTimeVideoEncoder
 from omnifuse.errors import InputError, did_you_mean
 from omnifuse.schema import Modality
 
@@ -89,6 +94,16 @@ def _audio_transformer(preprocessor: Any, options: EncoderOptions) -> nn.Module:
     )
 
 
+def _video(
+    encoder: type[FrameVideoEncoder] | type[SpaceTimeVideoEncoder],
+) -> Callable[[Any, EncoderOptions], nn.Module]:
+    def build(preprocessor: Any, options: EncoderOptions) -> nn.Module:
+        size = {"height": preprocessor.height, "width": preprocessor.width}
+        return encoder(**size, gated=options.gated, **_deep(options))
+
+    return build
+
+
 def _table(numbers: str) -> Callable[[Any, EncoderOptions], nn.Module]:
     def build(preprocessor: Any, options: EncoderOptions) -> nn.Module:
         return TableEncoder(
@@ -102,6 +117,17 @@ def _table(numbers: str) -> Callable[[Any, EncoderOptions], nn.Module]:
     return build
 
 
+def _table_mlp(preprocessor: Any, options: EncoderOptions) -> nn.Module:
+    return TableMLPEncoder(
+        dim=options.dim,
+        num_numbers=preprocessor.num_numbers,
+        cardinalities=preprocessor.cardinalities,
+        edges=preprocessor.edges,
+        depth=options.depth,
+        dropout=options.dropout,
+    )
+
+
 def _date(preprocessor: Any, options: EncoderOptions) -> nn.Module:
     return DateEncoder(
         dim=options.dim,
@@ -109,6 +135,39 @@ def _date(preprocessor: Any, options: EncoderOptions) -> nn.Module:
         latest=preprocessor.latest,
         median=preprocessor.median,
         dropout=options.dropout,
+    )
+
+
+def _place(preprocessor: Any, options: EncoderOptions) -> nn.Module:
+    return PlaceEncoder(
+        dim=options.dim,
+        latitude=preprocessor.latitude,
+        longitude=preprocessor.longitude,
+        spread_km=preprocessor.spread_km,
+        dropout=options.dropout,
+    )
+
+
+def _series_conv(preprocessor: Any, options: EncoderOptions) -> nn.Module:
+    return ConvSeriesEncoder(
+        dim=options.dim,
+        num_channels=preprocessor.num_channels,
+        step_s=preprocessor.step_s,
+        dropout=options.dropout,
+    )
+
+
+def _tags(preprocessor: Any, options: EncoderOptions) -> nn.Module:
+    return TagsEncoder(dim=options.dim, num_ids=preprocessor.num_ids, dropout=options.dropout)
+
+
+def _series_patch(preprocessor: Any, options: EncoderOptions) -> nn.Module:
+    return PatchSeriesEncoder(
+        num_channels=preprocessor.num_channels,
+        step_s=preprocessor.step_s,
+        max_steps=preprocessor.max_steps,
+        gated=options.gated,
+        **_deep(options),
     )
 
 
@@ -122,19 +181,38 @@ ENCODERS: dict[str, EncoderEntry] = {
     "audio-transformer": EncoderEntry(
         Modality.AUDIO, _audio_transformer, "transformer behind a convolutional stem over log-mel"
     ),
+    "video-frames": EncoderEntry(
+        Modality.VIDEO, _video(FrameVideoEncoder), "convolutions over each frame, attention over time"
+    ),
+    "video-spacetime": EncoderEntry(
+        Modality.VIDEO, _video(SpaceTimeVideoEncoder), "transformer with attention over space and time in turn"
+    ),
     "table-piecewise": EncoderEntry(
         Modality.TABLE, _table("piecewise"), "feature-token transformer, piecewise-linear numbers"
     ),
     "table-periodic": EncoderEntry(Modality.TABLE, _table("periodic"), "feature-token transformer, periodic numbers"),
+    "table-mlp": EncoderEntry(
+        Modality.TABLE, _table_mlp, "16 MLPs with shared weights, a token and a head each, after TabM"
+    ),
     "date-cycles": EncoderEntry(Modality.DATE, _date, "hour, weekday and season as circles, and time elapsed"),
+    "place-waves": EncoderEntry(Modality.PLACE, _place, "point on the sphere, and waves from the globe to the street"),
+    "tags-set": EncoderEntry(Modality.TAGS, _tags, "a token a tag without order, beside the whole set"),
+    "series-conv": EncoderEntry(Modality.SERIES, _series_conv, "convolutions over time beside pooled statistics"),
+    "series-patch": EncoderEntry(
+        Modality.SERIES, _series_patch, "transformer over patches of steps beside pooled statistics"
+    ),
 }
 
 DEFAULT_ENCODERS: dict[Modality, str] = {
     Modality.TEXT: "text-transformer",
     Modality.IMAGE: "image-conv",
     Modality.AUDIO: "audio-conv",
+    Modality.VIDEO: "video-frames",
     Modality.TABLE: "table-piecewise",
     Modality.DATE: "date-cycles",
+    Modality.PLACE: "place-waves",
+    Modality.TAGS: "tags-set",
+    Modality.SERIES: "series-conv",
 }
 
 

@@ -75,6 +75,28 @@ class Periodic(nn.Module):
         return F.relu(torch.einsum("pnf,nfd->pnd", waves, self.weight) + self.bias)
 
 
+def level_offsets(cardinalities: Sequence[int]) -> tuple[Tensor, int]:
+    """(K,) where each category column's levels begin among all levels, and how many there are in all."""
+    ends = torch.tensor([0, *cardinalities], dtype=torch.long).cumsum(dim=0)
+    return ends[:-1], int(ends[-1])
+
+
+def num_summary_levels(num_levels: int) -> int:
+    """Places for levels in a summary."""
+    return min(num_levels, MAX_SUMMARY_LEVELS)
+
+
+def summarise_cells(batch: FieldBatch, offsets: Tensor, num_levels: int) -> Tensor:
+    """(P, 2 N + K + num_levels): scaled numbers, missing flags and levels, about unit length."""
+    numbers = batch.values["numbers"].float().clamp(-3, 3)
+    parts = [numbers, batch.values["missing"].float()]
+    if num_levels:
+        places = (batch.values["categories"].long() + offsets) % num_levels
+        parts.append(numbers.new_zeros((numbers.shape[0], num_levels)).scatter_(1, places, 1.0))
+    features = torch.cat(parts, dim=1)
+    return features / math.sqrt(features.shape[1])
+
+
 def _thin(edges: list[float], limit: int) -> list[float]:
     """At most `limit` bins, evenly picked, both ends kept."""
     if len(edges) - 1 <= limit:
@@ -122,14 +144,12 @@ class TableEncoder(nn.Module):
         self.dim, self.num_numbers, self.num_categories = dim, num_numbers, len(cardinalities)
         columns = num_numbers + len(cardinalities)
         self.by_column = columns <= MAX_COLUMN_TOKENS
-        offsets = [0]
-        for count in cardinalities:
-            offsets.append(offsets[-1] + count)
-        self.register_buffer("offsets", torch.tensor(offsets[:-1], dtype=torch.long), persistent=False)
+        offsets, num_levels = level_offsets(cardinalities)
+        self.register_buffer("offsets", offsets, persistent=False)
         self.linear_numbers = nn.Linear(num_numbers + columns, dim)
-        self.linear_levels = nn.Embedding(max(offsets[-1], 1), dim) if cardinalities else None
+        self.linear_levels = nn.Embedding(max(num_levels, 1), dim) if cardinalities else None
         if self.by_column:
-            self._build_columns(edges, offsets[-1], numbers, columns)
+            self._build_columns(edges, num_levels, numbers, columns)
         else:
             self.wide = MLP(num_numbers + columns, 4 * dim, dim, dropout=dropout)
         self.blocks = nn.ModuleList(
@@ -137,7 +157,7 @@ class TableEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(dim)
         self.linear_norm = nn.LayerNorm(dim)
-        self.num_levels = min(offsets[-1], MAX_SUMMARY_LEVELS)
+        self.num_levels = num_summary_levels(num_levels)
         self.summary_dim = num_numbers + columns + self.num_levels
 
     def _build_columns(self, edges: Sequence[Sequence[float]], num_levels: int, numbers: str, columns: int) -> None:
@@ -152,12 +172,7 @@ class TableEncoder(nn.Module):
 
     def summarise(self, batch: FieldBatch) -> Tensor:
         """(P, summary_dim): scaled numbers, missing flags and levels, about unit length."""
-        numbers = batch.values["numbers"].float().clamp(-3, 3)
-        parts = [numbers, batch.values["missing"].float()]
-        if self.num_levels:
-            places = (batch.values["categories"].long() + self.offsets) % self.num_levels
-            parts.append(numbers.new_zeros((numbers.shape[0], self.num_levels)).scatter_(1, places, 1.0))
-        return torch.cat(parts, dim=1) / math.sqrt(self.summary_dim)
+        return summarise_cells(batch, self.offsets, self.num_levels)
 
     def forward(self, batch: FieldBatch) -> Tokens:
         """numbers (P, N), categories (P, K), missing (P, N + K) to (P, 1 + N + K, D)."""

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from omnifuse.data.text import clean_text
-from omnifuse.evaluation.features import date_features, picture_features, sound_features, table_features
+from omnifuse.evaluation.features import (
+    date_features,
+    picture_features,
+    place_features,
+    series_features,
+    sound_features,
+    table_features,
+    tag_features,
+    video_features,
+)
 from omnifuse.evaluation.fitted_features import (
     Features,
     joined,
@@ -117,7 +126,8 @@ def simple_baselines(
     """Fit the simple models and answer the scored rows.
 
     "majority" always; "FIELD: tf-idf + linear" for text, "FIELD: pixels + linear" for pictures, "FIELD: mfcc + svm" for
-    sounds, "FIELD: linear" and "FIELD: trees" for table and date inputs, "all fields: trees" where there are several.
+    sounds, "FIELD: statistics + linear" and "FIELD: trees" for series, "FIELD: linear" and "FIELD: trees" for table and
+    date inputs, "all fields: trees" where there are several.
 
     Args:
         data: Table, packs and labels.
@@ -207,7 +217,18 @@ def _answers(data: BaselineData, baseline: _Baseline, train: np.ndarray, asked: 
 
 def _baselines(data: BaselineData) -> Iterator[_Baseline]:
     """Quick ones first, features made when their turn comes; they are kept for the model of all fields."""
-    quick = {Modality.TABLE: 0, Modality.DATE: 1, Modality.TEXT: 2, Modality.AUDIO: 3, Modality.IMAGE: 4}
+    order = (
+        Modality.TABLE,
+        Modality.DATE,
+        Modality.SERIES,
+        Modality.PLACE,
+        Modality.TAGS,
+        Modality.TEXT,
+        Modality.AUDIO,
+        Modality.IMAGE,
+        Modality.VIDEO,
+    )
+    quick = {modality: number for number, modality in enumerate(order)}
     known = [item for item in data.schema.inputs if item.modality in quick]
     inputs = sorted(known, key=lambda item: quick[item.modality])
     trees = data.target.kind is not TaskKind.TAGGING or data.num_classes <= MOST_TREE_TAGS
@@ -234,6 +255,16 @@ def _of_input(data: BaselineData, item: Input) -> tuple[list[tuple[str, Learner,
     if item.modality is Modality.DATE:
         dates = date_features(pack)
         return [("linear", LINEAR, standardised(dates)), ("trees", TREES, unchanged(dates))], unchanged(dates)
+    if item.modality is Modality.PLACE:
+        places = place_features(pack)
+        return [("linear", LINEAR, standardised(places)), ("trees", TREES, unchanged(places))], unchanged(places)
+    if item.modality is Modality.TAGS:
+        sets = tag_features(pack, data.preprocessors[item.name].num_ids)
+        return [("linear", LINEAR, standardised(sets))], unchanged(sets)
+    if item.modality is Modality.SERIES:
+        series = series_features(pack)
+        learners = [("statistics + linear", LINEAR, standardised(series)), ("trees", TREES, unchanged(series))]
+        return learners, unchanged(series)
     if item.modality is Modality.TEXT:
         texts = ["" if cell is None else clean_text(cell) for cell in data.table.cells(item.columns[0])]
         words = word_counts(texts)
@@ -242,5 +273,8 @@ def _of_input(data: BaselineData, item: Input) -> tuple[list[tuple[str, Learner,
         sounds = sound_features(pack, data.preprocessors[item.name].num_mels)
         scaled = standardised(sounds)
         return [("mfcc + svm", VECTOR_MACHINE, scaled)], reduced_components(scaled, pack.present)
+    if item.modality is Modality.VIDEO:
+        scaled = standardised(video_features(pack))
+        return [("frames + linear", LINEAR, scaled)], reduced_components(scaled, pack.present)
     scaled = standardised(picture_features(pack))
     return [("pixels + linear", LINEAR, scaled)], reduced_components(scaled, pack.present)

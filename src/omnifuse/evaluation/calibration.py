@@ -21,8 +21,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from omnifuse.evaluation.metrics import LEAST_PROBABILITY, known_rows
+from omnifuse.evaluation.newton import Loss, projected_newton
+from omnifuse.evaluation.spread import fit_spread
 from omnifuse.readout import RawOutputs, TargetReadout, subset_name
-from omnifuse.readout.target_readout import FUSED, SHARPEST, SOFTEST, SubsetCalibration, log_softmax, sigmoid
+from omnifuse.readout.interval import doubt
+from omnifuse.readout.target_readout import FUSED, SHARPEST, SOFTEST, SubsetCalibration, combine, log_softmax, sigmoid
 from omnifuse.schema import TaskKind
 
 MOST_ENUMERATED_INPUTS = 5
@@ -33,9 +36,6 @@ SLOPE_PULL, TEMPERATURE_PULL = 4.0, 0.25
 # Numbers in the pooled arrays above which rows are thinned evenly
 MOST_CELLS = 4_000_000
 LEAST_WEIGHT = 1e-3
-
-# Slopes (K,) to loss, gradient (K,) and Hessian (K, K)
-Loss = Callable[[np.ndarray], tuple[float, np.ndarray, np.ndarray]]
 
 
 def calibration_subsets(inputs: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -107,8 +107,15 @@ def _fit_subset(
     heads = np.stack([values[:, rows].astype(np.float64) for values in outputs.values()])
     if target.kind is TaskKind.REGRESSION:
         label = (truth[rows] - bare.mean) / bare.scale
-        return SubsetCalibration(_named(list(outputs), _simplex_weights(heads[..., 0].mean(axis=1), label, prior)))
-    logs = log_softmax(heads) if target.kind is TaskKind.CLASSIFICATION else heads
+        values = heads[..., 0].mean(axis=1)
+        named = _named(list(outputs), _simplex_weights(values, label, prior))
+        by_name = dict(zip(outputs, heads, strict=True))
+        spreads = {name: values[:, rows] for name, values in raw.spreads.get(target.name, {}).items()}
+        signs = doubt(by_name, named, spreads)
+        errors = combine(target.kind, by_name, SubsetCalibration(named))[:, 0] - label
+        interval = fit_spread(signs, errors, coverage=bare.level, pull=prior.pull)
+        return SubsetCalibration(named, interval=interval)
+    logs = log_softmax(heads) if target.kind.chooses_class else heads
     weights = _slopes(target.kind, logs, truth[rows], prior)
     pooled = np.tensordot(weights, logs, axes=1)
     return SubsetCalibration(_named(list(outputs), weights), best_temperature(target.kind, pooled, truth[rows]))
@@ -138,7 +145,7 @@ def best_temperature(kind: TaskKind, pooled: np.ndarray, truth: np.ndarray) -> f
     """The temperature of least log loss of the members' mean probabilities.
 
     Args:
-        kind: Classification or tagging.
+        kind: Classification, ordinal or tagging.
         pooled: (E, N, C) logits.
         truth: (N,) class numbers, or (N, C) tags.
 
@@ -158,7 +165,7 @@ def _log_loss(kind: TaskKind, logits: np.ndarray, truth: np.ndarray) -> float:
     """Of the mean over members; for tagging summed over tags."""
     if not len(truth):
         return 0.0
-    if kind is TaskKind.CLASSIFICATION:
+    if kind.chooses_class:
         chosen = np.exp(log_softmax(logits)[:, np.arange(len(truth)), truth]).mean(axis=0)
         return float(-np.log(np.maximum(chosen, LEAST_PROBABILITY)).mean())
     right = sigmoid(logits * (2 * truth - 1)).mean(axis=0)
@@ -195,14 +202,14 @@ def _slopes(kind: TaskKind, logs: np.ndarray, truth: np.ndarray, prior: _Prior) 
     members, rows, width = logs.shape[1:]
     flat = logs.reshape(len(logs), members * rows, width)
     repeated = np.concatenate([truth] * members)
-    data = _classes_loss(flat, repeated) if kind is TaskKind.CLASSIFICATION else _tags_loss(flat, repeated)
+    data = _classes_loss(flat, repeated) if kind.chooses_class else _tags_loss(flat, repeated)
 
     def loss(slopes: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         value, gradient, hessian = data(slopes)
         gap = slopes - start
         return value + 0.5 * pull * float(gap @ gap), gradient + pull * gap, hessian + pull * np.eye(len(gap))
 
-    slopes = _projected_newton(loss, start)
+    slopes = projected_newton(loss, start)
     return slopes / slopes.sum() if slopes.sum() > LEAST_WEIGHT else start
 
 
@@ -232,27 +239,6 @@ def _tags_loss(logits: np.ndarray, truth: np.ndarray) -> Loss:
         return value, flat @ (probability - label) / len(truth), hessian
 
     return loss
-
-
-def _projected_newton(loss: Loss, start: np.ndarray, *, steps: int = 30) -> np.ndarray:
-    """The non-negative minimum of a strictly convex function (Bertsekas 1982)."""
-    point = start
-    value, gradient, hessian = loss(point)
-    for _ in range(steps):
-        free = (point > 0) | (gradient < 0)
-        step = np.zeros_like(point)
-        step[free] = np.linalg.solve(hessian[np.ix_(free, free)], gradient[free])
-        if not free.any() or np.abs(step).max() < 1e-7:
-            break
-        for halving in range(20):
-            candidate = np.maximum(point - 0.5**halving * step, 0.0)
-            found = loss(candidate)
-            if found[0] <= value:
-                break
-        else:
-            break
-        point, (value, gradient, hessian) = candidate, found
-    return point
 
 
 def _simplex_weights(values: np.ndarray, label: np.ndarray, prior: _Prior, *, steps: int = 500) -> np.ndarray:

@@ -56,6 +56,25 @@ def conformal_width(values: np.ndarray, truth: np.ndarray, *, coverage: float = 
     return float(errors[rank - 1]) if 0 < rank <= len(errors) else math.inf
 
 
+def interval_summary(intervals: np.ndarray, truth: np.ndarray) -> dict[str, float | None]:
+    """`coverage` (share of intervals that hold the truth) and `mean_width` (label's units) on other rows.
+
+    Args:
+        intervals: (R, 2) lowest and highest value; rows of NaN have no interval and are left out.
+        truth: (R,) float, NaN = unknown.
+
+    Example:
+        >>> interval_summary(np.array([[0.0, 2.0], [0.0, 4.0]]), np.array([1.0, 5.0]))
+        {'coverage': 0.5, 'mean_width': 3.0}
+    """
+    known = np.isfinite(intervals).all(axis=1) & ~np.isnan(truth)
+    if not known.any():
+        return {"coverage": None, "mean_width": None}
+    low, high, label = intervals[known, 0], intervals[known, 1], truth[known]
+    inside = (low <= label) & (label <= high)
+    return {"coverage": float(inside.mean()), "mean_width": float((high - low).mean())}
+
+
 def conformal_coverage(scores: np.ndarray, truth: np.ndarray, threshold: float) -> dict[str, float | None]:
     """`coverage` (share of sets that hold the true class) and `set_size` (mean number of classes) on other rows."""
     known = np.flatnonzero(truth >= 0)

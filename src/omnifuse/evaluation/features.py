@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from omnifuse.data.pack import Pack
 
 GREY_SIDE, COLOUR_LEVELS, NUM_CEPSTRA = 16, 4, 20
+MOST_TAG_COLUMNS = 512
 CHUNK_ROWS = 256
 _DAY_S = 86_400
 
@@ -48,7 +49,7 @@ def _pixels(chunk: np.ndarray) -> np.ndarray:
 
 
 def picture_features(pack: Pack) -> np.ndarray:
-    """Pictures scaled down to 16 x 16 grey, and a histogram of 4 x 4 x 4 colours.
+    """Pictures scaled down to 16 x 16 grey, and a histogram of 4 x 4 x 4 colours; the mean over a row's pictures.
 
     Args:
         pack: Of a picture input: ``pixels`` uint8 (P, H, W, 3).
@@ -58,7 +59,31 @@ def picture_features(pack: Pack) -> np.ndarray:
     """
     pixels = pack.arrays["pixels"]
     starts = range(0, max(len(pixels), 1), CHUNK_ROWS)
-    return _spread(np.concatenate([_pixels(pixels[start : start + CHUNK_ROWS]) for start in starts]), pack)
+    found = np.concatenate([_pixels(pixels[start : start + CHUNK_ROWS]) for start in starts])
+    firsts = pack.offsets[:-1][pack.present]
+    if len(firsts):
+        found = np.add.reduceat(found, firsts, axis=0) / pack.lengths[pack.present][:, None]
+    return _spread(found, pack)
+
+
+def video_features(pack: Pack) -> np.ndarray:
+    """Mean over time of the frames' picture features, and how much their second half differs from the first.
+
+    Args:
+        pack: Of a video input: ``pixels`` uint8 (F, H, W, 3).
+
+    Returns:
+        (R, N) float32, NaN where the row has no video.
+    """
+    pixels = pack.arrays["pixels"]
+    starts = range(0, max(len(pixels), 1), CHUNK_ROWS)
+    frames = np.concatenate([_pixels(pixels[start : start + CHUNK_ROWS]) for start in starts])
+    parts = []
+    for row in np.flatnonzero(pack.present):
+        own = frames[pack.offsets[row] : pack.offsets[row + 1]]
+        half = (len(own) + 1) // 2
+        parts.append(np.concatenate([own.mean(axis=0), own[-half:].mean(axis=0) - own[:half].mean(axis=0)]))
+    return _spread(np.stack(parts) if parts else np.zeros((0, 2 * frames.shape[1])), pack)
 
 
 def cosine_basis(num_inputs: int, num_outputs: int) -> np.ndarray:
@@ -111,6 +136,24 @@ def table_features(pack: Pack) -> tuple[np.ndarray, np.ndarray]:
     return _spread(numbers, pack), categories
 
 
+def place_features(pack: Pack) -> np.ndarray:
+    """Latitude, longitude and the point on the sphere of a place input as (R, 5) float32, NaN where missing."""
+    degrees = pack.arrays["degrees"]
+    latitude, longitude = np.radians(degrees).T
+    point = [np.cos(latitude) * np.cos(longitude), np.cos(latitude) * np.sin(longitude), np.sin(latitude)]
+    return _spread(np.concatenate([degrees, np.stack(point, axis=1)], axis=1), pack)
+
+
+def tag_features(pack: Pack, num_ids: int) -> np.ndarray:
+    """Which of the first 512 ids a tags input holds as (R, min(num_ids, 512)) float32 of 0 and 1, NaN where missing."""
+    width = min(num_ids, MOST_TAG_COLUMNS)
+    found = np.zeros((int(pack.present.sum()), width), np.float32)
+    rows = np.repeat(np.arange(len(found)), pack.lengths[pack.present])
+    ids = pack.arrays["tags"]
+    found[rows[ids < width], ids[ids < width]] = 1.0
+    return _spread(found, pack)
+
+
 def date_features(pack: Pack) -> np.ndarray:
     """Years since 1970, season, weekday and hour of a date input as (R, 8) float32, NaN where missing."""
     seconds = pack.arrays["seconds"].astype(np.float64)
@@ -119,3 +162,32 @@ def date_features(pack: Pack) -> np.ndarray:
     weekday = np.mod(days + 3, 7)
     columns = [seconds[:, None] / (365.2425 * _DAY_S), weekday[:, None], np.sin(turns), np.cos(turns)]
     return _spread(np.concatenate(columns, axis=1), pack)
+
+
+def series_features(pack: Pack) -> np.ndarray:
+    """Mean, deviation, smallest, largest and last value of each channel, and the share observed.
+
+    Args:
+        pack: Of a series input: ``values`` (F, C) and ``observed`` (F, C).
+
+    Returns:
+        (R, 6 C) float32, NaN where the row has no series or nothing was observed in the channel.
+    """
+    values, observed = pack.arrays["values"].astype(np.float64), pack.arrays["observed"]
+    starts = pack.offsets[:-1][pack.present]
+    if not len(starts):
+        return np.full((len(pack.present), 6 * values.shape[1]), np.nan, np.float32)
+    lengths = pack.lengths[pack.present]
+    known = np.where(observed, values, 0.0)
+    count = np.add.reduceat(observed.astype(np.float64), starts, axis=0)
+    divisor = np.where(count > 0, count, np.nan)
+    mean = np.add.reduceat(known, starts, axis=0) / divisor
+    apart = np.where(observed, values - np.repeat(np.nan_to_num(mean), lengths, axis=0), 0.0)
+    spread = np.sqrt(np.add.reduceat(apart**2, starts, axis=0) / divisor)
+    low = np.minimum.reduceat(np.where(observed, values, np.inf), starts, axis=0)
+    high = np.maximum.reduceat(np.where(observed, values, -np.inf), starts, axis=0)
+    place = np.where(observed, np.arange(len(values))[:, None], 0)
+    latest = np.maximum.reduceat(place, starts, axis=0)
+    last = np.take_along_axis(values, latest, axis=0)
+    parts = [np.where(count > 0, part, np.nan) for part in (mean, spread, low, high, last)]
+    return _spread(np.concatenate([*parts, count / lengths[:, None]], axis=1), pack)

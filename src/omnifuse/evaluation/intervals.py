@@ -14,7 +14,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from omnifuse.evaluation.metrics import MAIN_METRIC, known_rows, measure_of, row_log_loss
+from omnifuse.evaluation.metrics import MAIN_METRIC, known_rows, measure_of, quadratic_kappa, row_log_loss
 from omnifuse.schema import TaskKind
 
 # A chunk of resamples stays within the cache; with many rows fewer resamples say the same
@@ -157,10 +157,24 @@ def _r2(sums: np.ndarray, shared: np.ndarray) -> np.ndarray:
     return np.where(good, 1 - sums[0] / np.where(good, spread, 1.0), np.nan)
 
 
+def _kappa(sums: np.ndarray, shared: np.ndarray) -> np.ndarray:
+    return quadratic_kappa(sums[0], sums[1] + shared[2], sums[2] * shared[1], shared[0])
+
+
+def _level_sums(label: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """(R, 3) squared distance in levels, squared answer, answer."""
+    answer = probabilities.argmax(axis=1).astype(np.float64)
+    return np.stack([(answer - label) ** 2, answer**2, answer], axis=1)
+
+
 def _pair(metric: str, label: np.ndarray, first: np.ndarray, second: np.ndarray) -> _Pair:
     ones = np.ones((len(label), 1))
     if metric == "accuracy":
         return _Pair(_hits(label, first), _hits(label, second), ones, _mean)
+    if metric == "quadratic_weighted_kappa":
+        level = np.asarray(label, np.float64)[:, None]
+        shared = np.concatenate([ones, level, level**2], axis=1)
+        return _Pair(_level_sums(label, first), _level_sums(label, second), shared, _kappa)
     if metric == "log_loss":
         return _Pair(-row_log_loss(label, first)[:, None], -row_log_loss(label, second)[:, None], ones, _mean)
     if metric == "r2":
@@ -181,6 +195,27 @@ def _tag_hits(true: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     return np.stack([(true & given).sum(axis=1), given.sum(axis=1)], axis=1).astype(np.float64)
 
 
+def holm(ps: Sequence[float | None]) -> list[float | None]:
+    """Probabilities of several tests corrected for their number; None stays None.
+
+    Args:
+        ps: Of each test, 0 to 1.
+
+    References: Holm 1979, A Simple Sequentially Rejective Multiple Test Procedure.
+
+    Example:
+        >>> holm([0.01, None, 0.04, 0.03])
+        [0.03, None, 0.06, 0.06]
+    """
+    known = sorted((p, place) for place, p in enumerate(ps) if p is not None)
+    corrected: list[float | None] = [None] * len(ps)
+    highest = 0.0
+    for rank, (p, place) in enumerate(known):
+        highest = max(highest, min(1.0, p * (len(known) - rank)))
+        corrected[place] = highest
+    return corrected
+
+
 def paired_test(
     kind: TaskKind,
     truth: np.ndarray,
@@ -199,7 +234,8 @@ def paired_test(
         scores_a: Answers that may be better, as for `score`.
         scores_b: Answers that they are held against.
         metric: "accuracy" (default) or "log_loss" for classification; tagging is compared by "f1_micro", regression by
-            "r2", whose difference is that of the squared errors in units of the label's variance.
+            "r2", whose difference is that of the squared errors in units of the label's variance, levels by
+            "quadratic_weighted_kappa".
         seed: Of swaps and resamples.
         groups: (R,) codes; whole groups are swapped and drawn where given.
 

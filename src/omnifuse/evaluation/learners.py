@@ -103,7 +103,7 @@ def learn_and_answer(
 
     Args:
         learner: What to fit.
-        kind: Classification, tagging or regression.
+        kind: Classification, ordinal (as classes without order), tagging or regression.
         train: (N, features) array or sparse matrix.
         labels: (N,) classes or values, or (N, C) tags, all known.
         asked: (Q, features).
@@ -120,7 +120,7 @@ def learn_and_answer(
     if kind is TaskKind.TAGGING:
         tags = [_classify(learner, train, column.astype(np.int64), asked, 2, seed)[:, 1] for column in labels.T]
         return np.stack(tags, axis=1)
-    if kind is TaskKind.CLASSIFICATION:
+    if kind.chooses_class:
         return _classify(learner, train, labels, asked, num_classes, seed)
     return _regress(learner, train, labels, asked, seed)
 

@@ -15,7 +15,12 @@ import numpy as np
 from omnifuse.schema import TaskKind
 
 Measure = Callable[[np.ndarray], dict[str, np.ndarray]]
-MAIN_METRIC = {TaskKind.CLASSIFICATION: "accuracy", TaskKind.TAGGING: "f1_micro", TaskKind.REGRESSION: "r2"}
+MAIN_METRIC = {
+    TaskKind.CLASSIFICATION: "accuracy",
+    TaskKind.TAGGING: "f1_micro",
+    TaskKind.REGRESSION: "r2",
+    TaskKind.ORDINAL: "quadratic_weighted_kappa",
+}
 LEAST_PROBABILITY = float(np.finfo(np.float64).eps)
 # Below this share of the sum of squares, a spread is rounding noise
 _NO_SPREAD = 1e-12
@@ -23,7 +28,7 @@ _NO_SPREAD = 1e-12
 
 def known_rows(kind: TaskKind, truth: np.ndarray) -> np.ndarray:
     """(R,) bool: rows whose label is known (not -1, no NaN)."""
-    if kind is TaskKind.CLASSIFICATION:
+    if kind.chooses_class:
         return np.asarray(truth >= 0)
     return np.asarray(~np.isnan(truth).any(axis=tuple(range(1, truth.ndim))))
 
@@ -32,7 +37,7 @@ def score(kind: TaskKind, truth: np.ndarray, scores: np.ndarray, classes: Sequen
     """Score answers.
 
     Args:
-        kind: Classification, tagging or regression.
+        kind: Classification, ordinal, tagging or regression.
         truth: int64 (R,) with -1 = unknown, float (R, C) with NaN = unknown, or float (R,) with NaN = unknown. Unknown
             rows are left out.
         scores: (R, C) probabilities, or (R,) values.
@@ -42,6 +47,8 @@ def score(kind: TaskKind, truth: np.ndarray, scores: np.ndarray, classes: Sequen
         Metric name to value; None where it is not defined, for instance `roc_auc` with one class only. `accuracy` of
         tagging is that of whole tag sets. `roc_auc` of three and more classes is the mean, over the classes present, of
         each against the rest; that and `average_precision` of tagging are means over the tags that define them.
+        Ordinal: `quadratic_weighted_kappa` is scikit-learn's `cohen_kappa_score(weights="quadratic")`, and
+        `mean_absolute_error` counts levels.
 
     Example:
         >>> score(TaskKind.REGRESSION, np.array([1.0, 3.0]), np.array([1.0, 2.0]), ())
@@ -73,7 +80,8 @@ def measure_of(kind: TaskKind, truth: np.ndarray, scores: np.ndarray, classes: S
         return _regression(np.asarray(label, np.float64), answer)
     assert answer.ndim == 2, f"scores have the shape {answer.shape}, expected (rows, classes)"
     assert answer.shape[1] == len(classes), f"{answer.shape[1]} scores a row but {len(classes)} classes"
-    return _classification(label, answer) if kind is TaskKind.CLASSIFICATION else _tagging(label, answer)
+    measures = {TaskKind.CLASSIFICATION: _classification, TaskKind.ORDINAL: _ordinal}
+    return measures.get(kind, _tagging)(label, answer)
 
 
 def row_log_loss(label: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -160,6 +168,49 @@ def _classification(label: np.ndarray, probabilities: np.ndarray) -> Measure:
         }
 
     return measure
+
+
+def _ordinal(label: np.ndarray, probabilities: np.ndarray) -> Measure:
+    predicted = probabilities.argmax(axis=1)
+    levels, answers = np.asarray(label, np.float64), predicted.astype(np.float64)
+    losses = row_log_loss(label, probabilities)
+    true_sums = _sums_by(label, probabilities.shape[1])
+    hit_sums = _sums_by(label, probabilities.shape[1], predicted == label)
+
+    def measure(weights: np.ndarray) -> dict[str, np.ndarray]:
+        total = weights.sum(axis=0)
+        hits = hit_sums(weights)
+        return {
+            "quadratic_weighted_kappa": quadratic_kappa(
+                (levels - answers) ** 2 @ weights,
+                levels**2 @ weights + answers**2 @ weights,
+                (levels @ weights) * (answers @ weights),
+                total,
+            ),
+            "mean_absolute_error": _divide(np.abs(levels - answers) @ weights, total),
+            "accuracy": _divide(hits.sum(axis=0), total),
+            "balanced_accuracy": _mean_defined(_divide(hits, true_sums(weights))),
+            "log_loss": _divide(losses @ weights, total),
+        }
+
+    return measure
+
+
+def quadratic_kappa(squared: np.ndarray, squares: np.ndarray, product: np.ndarray, total: np.ndarray) -> np.ndarray:
+    """Cohen's kappa with quadratic weights from sums over rows; NaN where truth and answers are one and the same level.
+
+    Args:
+        squared: (S,) sum of (truth - answer)^2.
+        squares: (S,) sum of truth^2 + answer^2.
+        product: (S,) sum of truth times sum of answers.
+        total: (S,) rows.
+
+    References: Cohen 1968, Weighted kappa. With weights (i - j)^2 the disagreement that chance gives is
+    squares - 2 product / total.
+    """
+    by_chance = squares - 2 * _divide(product, total, 0.0)
+    # Whole numbers: what is left of a difference of equals is rounding noise
+    return 1.0 - _divide(squared, np.where(by_chance > 1e-9 * np.maximum(squares, 1.0), by_chance, 0.0))
 
 
 def _tagging(label: np.ndarray, probabilities: np.ndarray) -> Measure:

@@ -18,8 +18,8 @@ def confidences(kind: TaskKind, truth: np.ndarray, scores: np.ndarray) -> tuple[
     """Confidence and correctness of each answer.
 
     Args:
-        kind: Classification: the most probable class of each row. Tagging: each tag of each row, there or not.
-            Regression has no confidence and gives nothing.
+        kind: Classification and ordinal: the most probable class of each row. Tagging: each tag of each row, there or
+            not. Regression has no confidence and gives nothing.
         truth: As for `score`.
         scores: As for `score`.
 

@@ -44,6 +44,10 @@ class BottleneckFusion(nn.Module):
         )
         self.norm = nn.LayerNorm(dim)
 
+    def blocks_by_level(self) -> list[list[nn.Module]]:
+        """The blocks of each exchange, which run side by side."""
+        return [list(blocks.children()) for blocks in self.layers]
+
     def forward(self, tokens: dict[str, Tokens]) -> Fused:
         """Any subset of the fields to fused tokens and one vector."""
         parts = self.absent.by_field(tokens)

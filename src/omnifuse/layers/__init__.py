@@ -1,18 +1,21 @@
 """Layers shared by encoders, fusions and heads."""
 
 from omnifuse.layers.attention import Attention, GatedBlock, TransformerBlock
+from omnifuse.layers.batch_ensemble import BatchEnsembleLinear
 from omnifuse.layers.convolution import ChannelNorm, ConvBlock
 from omnifuse.layers.cross import CrossAttention, CrossBlock
 from omnifuse.layers.dropout import ChannelDropout, Dropout
 from omnifuse.layers.mlp import MLP
 from omnifuse.layers.pooling import POOLINGS, AttentionPool, MaxPool, MeanPool, WeightedPool
 from omnifuse.layers.positions import sinusoids
+from omnifuse.layers.stochastic_depth import StochasticDepth, set_stochastic_depth
 
 __all__ = [
     "MLP",
     "POOLINGS",
     "Attention",
     "AttentionPool",
+    "BatchEnsembleLinear",
     "ChannelDropout",
     "ChannelNorm",
     "ConvBlock",
@@ -22,7 +25,9 @@ __all__ = [
     "GatedBlock",
     "MaxPool",
     "MeanPool",
+    "StochasticDepth",
     "TransformerBlock",
     "WeightedPool",
+    "set_stochastic_depth",
     "sinusoids",
 ]

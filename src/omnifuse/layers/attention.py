@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from omnifuse.layers.dropout import Dropout
 from omnifuse.layers.mlp import MLP
+from omnifuse.layers.stochastic_depth import StochasticDepth
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
@@ -83,11 +84,12 @@ class TransformerBlock(nn.Module):
         self.mlp_norm = nn.LayerNorm(dim)
         self.mlp = MLP(dim, int(dim * expansion), dim)
         self.dropout = Dropout(dropout)
+        self.skip = StochasticDepth()
 
     def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         """(B, T, D) and (B, T) mask (None: all are real) to (B, T, D)."""
-        tokens = tokens + self.dropout(self.attention(self.attention_norm(tokens), mask))
-        out: Tensor = tokens + self.dropout(self.mlp(self.mlp_norm(tokens)))
+        tokens = tokens + self.skip(self.dropout(self.attention(self.attention_norm(tokens), mask)))
+        out: Tensor = tokens + self.skip(self.dropout(self.mlp(self.mlp_norm(tokens))))
         return out
 
 
@@ -107,8 +109,13 @@ class GatedBlock(nn.Module):
         self.attention = Attention(dim, num_heads)
         self.norm = nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
+        self.skip = StochasticDepth()
 
     def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         """(B, T, D) and (B, T) mask (None: all are real) to (B, T, D)."""
-        out: Tensor = self.norm(self.dropout(tokens * self.attention(tokens, mask)))
+        scaled = self.dropout(tokens * self.attention(tokens, mask))
+        if self.skip.acts:
+            # There is no sum: what is passed by is the change of the tokens
+            scaled = tokens + self.skip(scaled - tokens)
+        out: Tensor = self.norm(scaled)
         return out

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from omnifuse.layers.dropout import ChannelDropout
+from omnifuse.layers.stochastic_depth import StochasticDepth
 
 
 class ChannelNorm(nn.Module):
@@ -41,6 +42,7 @@ class ConvBlock(nn.Module):
         self.second = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.second_norm = ChannelNorm(channels)
         self.dropout = ChannelDropout(dropout)
+        self.skip = StochasticDepth()
         self.shortcut = nn.Conv2d(input_channels, channels, 1, bias=False) if input_channels != channels else None
 
     def forward(self, values: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -52,7 +54,7 @@ class ConvBlock(nn.Module):
                 neighbour sees them.
         """
         inner = rectify(self.first_norm(self.first(values)), mask)
-        inner = self.dropout(self.second_norm(self.second(inner)))
+        inner = self.skip(self.dropout(self.second_norm(self.second(inner))))
         # Channels last, so that the gradient of the slice lies in memory as its value does
         same = values.permute(0, 2, 3, 1)
         if self.stride != (1, 1):

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from omnifuse.layers.attention import attend
 from omnifuse.layers.dropout import Dropout
 from omnifuse.layers.mlp import MLP
+from omnifuse.layers.stochastic_depth import StochasticDepth
 
 
 class CrossAttention(nn.Module):
@@ -67,10 +68,11 @@ class CrossBlock(nn.Module):
         self.mlp_norm = nn.LayerNorm(dim)
         self.mlp = MLP(dim, int(dim * expansion), dim)
         self.dropout = Dropout(dropout)
+        self.skip = StochasticDepth()
 
     def forward(self, tokens: Tensor, context: Tensor, mask: Tensor | None) -> Tensor:
         """(B, T, D), (B, S, D) and the context's (B, S) mask (None: all are real) to (B, T, D)."""
         attended = self.attention(self.tokens_norm(tokens), self.context_norm(context), mask)
-        tokens = tokens + self.dropout(attended)
-        out: Tensor = tokens + self.dropout(self.mlp(self.mlp_norm(tokens)))
+        tokens = tokens + self.skip(self.dropout(attended))
+        out: Tensor = tokens + self.skip(self.dropout(self.mlp(self.mlp_norm(tokens))))
         return out

@@ -14,17 +14,22 @@ from omnifuse.schema import Prediction, TargetPrediction, TaskKind
 NOTHING_READABLE = "no field of this row can be read"
 
 
-def answer_of(readout: TargetReadout, scores: np.ndarray, *, proba: bool) -> TargetPrediction:
+def answer_of(
+    readout: TargetReadout, scores: np.ndarray, *, proba: bool, interval: np.ndarray | None = None
+) -> TargetPrediction:
     """The answer for one row.
 
     Args:
         readout: Of the target.
         scores: (C,) probabilities, or one value for regression.
         proba: Whether to give every class's probability.
+        interval: (2,) of a number, NaN where unknown.
     """
     target = readout.target
     if target.kind is TaskKind.REGRESSION:
-        return TargetPrediction(float(scores))
+        if interval is None or not np.isfinite(interval).all():
+            return TargetPrediction(float(scores))
+        return TargetPrediction(float(scores), low=float(interval[0]), high=float(interval[1]))
     listed = {name: float(p) for name, p in zip(target.classes, scores, strict=True)} if proba else None
     if target.kind is TaskKind.TAGGING:
         tags = [name for name, p in zip(target.classes, scores, strict=True) if p >= 0.5]
@@ -59,11 +64,18 @@ def make_predictions(
         One answer a row, in order; a row without any readable field has `error` set and no value.
     """
     scores = {name: readout.scores(raw) for name, readout in readouts.items()}
+    intervals = {
+        name: readout.intervals(raw) for name, readout in readouts.items() if readout.target.kind is TaskKind.REGRESSION
+    }
     answers = []
     for row, row_id in enumerate(row_ids):
         used = tuple(name for name, there in raw.present.items() if there[row])
         targets = {
-            name: answer_of(readout, scores[name][row], proba=proba) if used else TargetPrediction(None, abstained=True)
+            name: answer_of(
+                readout, scores[name][row], proba=proba, interval=intervals[name][row] if name in intervals else None
+            )
+            if used
+            else TargetPrediction(None, abstained=True)
             for name, readout in readouts.items()
         }
         error = None if used else NOTHING_READABLE

@@ -21,6 +21,8 @@ class RawOutputs:
         present: Input to (B,) bool.
         pooled: (B, E * D) unified representation, or None where it was not asked for.
         field_pooled: Input to (B, E * D); NaN where the row lacks the input.
+        spreads: Target of regression to head to (E, B): the error that it expects of a standardised value, for the
+            heads that expect one.
     """
 
     fused: dict[str, np.ndarray]
@@ -28,6 +30,7 @@ class RawOutputs:
     present: dict[str, np.ndarray]
     pooled: np.ndarray | None = None
     field_pooled: dict[str, np.ndarray] = field(default_factory=dict)
+    spreads: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
 
     @property
     def num_rows(self) -> int:
@@ -38,7 +41,8 @@ class RawOutputs:
         """Only some members, without representations."""
         index = list(chosen)
         fields = {t: {name: v[index] for name, v in heads.items()} for t, heads in self.fields.items()}
-        return RawOutputs({t: v[index] for t, v in self.fused.items()}, fields, self.present)
+        spreads = {t: {name: v[index] for name, v in heads.items()} for t, heads in self.spreads.items()}
+        return RawOutputs({t: v[index] for t, v in self.fused.items()}, fields, self.present, spreads=spreads)
 
     def rows(self, rows: np.ndarray) -> RawOutputs:
         """Only some rows."""
@@ -48,6 +52,7 @@ class RawOutputs:
             {name: v[rows] for name, v in self.present.items()},
             None if self.pooled is None else self.pooled[rows],
             {name: v[rows] for name, v in self.field_pooled.items()},
+            {t: {name: v[:, rows] for name, v in heads.items()} for t, heads in self.spreads.items()},
         )
 
 
@@ -63,4 +68,8 @@ def concatenate(parts: Sequence[RawOutputs]) -> RawOutputs:
         {name: np.concatenate([part.present[name] for part in parts]) for name in first.present},
         None if first.pooled is None else np.concatenate([part.pooled for part in parts if part.pooled is not None]),
         {name: np.concatenate([part.field_pooled[name] for part in parts]) for name in first.field_pooled},
+        {
+            t: {name: np.concatenate([part.spreads[t][name] for part in parts], axis=1) for name in heads}
+            for t, heads in first.spreads.items()
+        },
     )

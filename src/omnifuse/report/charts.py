@@ -98,6 +98,38 @@ def lines(
     return _svg(720, bottom + 42, "".join(parts), title)
 
 
+def growth(points: Sequence[tuple[int, float, float, float]], *, title: str) -> Markup:
+    """Score against the number of rows on a scale of doublings.
+
+    Args:
+        points: (rows, value, interval low, interval high), fewest rows first.
+        title: What is measured, for the axis and for screen readers.
+    """
+    left, right, top, bottom = 52, 520, 18, 210
+    places = np.log2([rows for rows, _, _, _ in points])
+    low, high = min(point[2] for point in points), max(point[3] for point in points)
+    parts = [_label(left, top - 7, title, "start"), _label((left + right) / 2, bottom + 34, "rows learnt from")]
+
+    def to_y(value: float) -> float:
+        return float(bottom - 8 - (value - low) / max(high - low, 1e-9) * (bottom - top - 16))
+
+    for tick in _ticks(low, high):
+        parts.append(f'<line x1="{left}" x2="{right}" y1="{to_y(tick):.1f}" y2="{to_y(tick):.1f}" stroke="#e2e8f0"/>')
+        parts.append(_label(left - 6, to_y(tick) + 4, f"{tick:.3g}", "end"))
+    span = max(float(places[-1] - places[0]), 1e-9)
+    xs = [left + 24 + float(place - places[0]) / span * (right - left - 48) for place in places]
+    line = " ".join(f"{x:.1f},{to_y(value):.1f}" for x, (_, value, _, _) in zip(xs, points, strict=True))
+    parts.append(f'<polyline points="{line}" fill="none" stroke="{COLOURS[0]}" stroke-width="1.6"/>')
+    for x, (rows, value, begin, end) in zip(xs, points, strict=True):
+        parts.append(
+            f'<path d="M{x:.1f} {to_y(begin):.1f}V{to_y(end):.1f}" stroke="#0f172a" stroke-width="1.2"/>'
+            f'<circle cx="{x:.1f}" cy="{to_y(value):.1f}" r="4" fill="{COLOURS[0]}"><title>{rows} rows: {value:.3f}'
+            f"</title></circle>"
+        )
+        parts.append(_label(x, bottom + 16, str(rows)))
+    return _svg(720, bottom + 42, "".join(parts), f"{title} by rows learnt from")
+
+
 def confusion(matrix: np.ndarray, names: Sequence[str]) -> Markup:
     """Confusion matrix (C, C) of counts: rows are the truth, columns the answer."""
     size = len(names)

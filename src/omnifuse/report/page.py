@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from omnifuse.report import charts
+from omnifuse.report.fusions import fusion_cells
+from omnifuse.report.growth import curve_points, growth_words
 from omnifuse.report.metrics import is_simple, main_metric, metric_words
 
 # Name, value, interval low and high, whether it is blue
@@ -65,11 +67,15 @@ class ReportData:
     targets: tuple[TargetData, ...]
     curves: tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...] = ()
     curves_words: str = "Training loss, running mean, one line a member."
+    balancing: tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...] = ()
+    balancing_words: str = ""
     fields: tuple[dict[str, Any], ...] = ()
     dropped: dict[str, str] = field(default_factory=dict)
     findings: tuple[dict[str, Any], ...] = ()
     notes: tuple[str, ...] = ()
     facts: dict[str, str] = field(default_factory=dict)
+    fusions: dict[str, Any] | None = None
+    search: dict[str, Any] = field(default_factory=dict)
 
 
 def _interval(score: dict[str, Any]) -> str:
@@ -84,6 +90,17 @@ def _tiles(metrics: dict[str, Any], leading: tuple[str, ...]) -> list[dict[str, 
         {"name": metric_words(name), "value": f"{score['value']:.3f}", "interval": _interval(score)}
         for name in ordered
         if (score := metrics[name]).get("value") is not None
+    ]
+
+
+def _coverage_tiles(interval: dict[str, Any]) -> list[dict[str, str]]:
+    """How often a number's interval holds the truth, and how wide it is."""
+    if interval.get("coverage") is None:
+        return []
+    promised = f"promised: {interval['level']:.0%}"
+    return [
+        {"name": "intervals that hold the truth", "value": f"{interval['coverage']:.1%}", "interval": promised},
+        {"name": "mean width of an interval", "value": f"{interval['mean_width']:.4g}", "interval": ""},
     ]
 
 
@@ -142,7 +159,8 @@ def _verdict(fusion: dict[str, Any]) -> dict[str, str]:
 
 def _target(target: TargetData) -> dict[str, Any]:
     result = target.result
-    metric = main_metric(result["task"], result["metrics"])
+    # Where classes are uneven the page leads with another one than accuracy, and its charts do too
+    metric = target.leading[0] if target.leading else main_metric(result["task"], result["metrics"])
     words = metric_words(metric)
     bars, subset_bars = _bars(target, metric), _subset_bars(target, metric)
     seeds: dict[str, Any] = {}
@@ -152,9 +170,10 @@ def _target(target: TargetData) -> dict[str, Any]:
         )
         seeds = {"count": next(iter(target.seeds.values()))[2], "text": listed}
     ece = result.get("calibration", {}).get("ece")
+    curve = curve_points(result.get("curve", ()), metric)
     return {
         "name": target.name,
-        "tiles": _tiles(result["metrics"], target.leading),
+        "tiles": _tiles(result["metrics"], target.leading) + _coverage_tiles(result.get("interval") or {}),
         "seeds": seeds,
         **_verdict(result.get("fusion") or {}),
         "bars": _chart(bars, metric),
@@ -166,6 +185,8 @@ def _target(target: TargetData) -> dict[str, Any]:
         "reliability": charts.reliability(target.reliability) if target.reliability else "",
         "ece": "-" if ece is None else f"{ece:.3f}",
         "examples": target.examples,
+        "growth": charts.growth(curve, title=words) if len(curve) > 1 else "",
+        "growth_words": growth_words(curve, metric, result["curve"][0]["scored"]) if curve else "",
     }
 
 
@@ -199,6 +220,8 @@ def write_report(data: ReportData, path: Path) -> Path:
     page = template.render(
         data=data,
         targets=[_target(target) for target in data.targets],
+        fusion_rows=[fusion_cells(row) for row in data.fusions["rows"]] if data.fusions else [],
+        balancing=charts.lines(data.balancing, title="loss balancing", x_name="step", y_name="weight"),
         curves=charts.lines(curves, title="learning curves", x_name="step", y_name="loss") if curves else "",
     )
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -38,6 +38,12 @@ def summary_words(
         ece = (result.get("calibration") or {}).get("ece")
         if ece is not None:
             sentences.append(f"Its confidence is off by {ece:.1%} on average: {_trust(ece)}.")
+        interval = result.get("interval") or {}
+        if interval.get("coverage") is not None:
+            sentences.append(
+                f"The interval about {target.name} was made to hold {interval['level']:.0%} of the truths; it held "
+                f"{interval['coverage']:.1%} of these, and is {interval['mean_width']:.4g} wide on average."
+            )
     return tuple(sentences)
 
 

@@ -17,6 +17,7 @@ class Modality(StrEnum):
     CATEGORY = "category"
     DATE = "date"
     PLACE = "place"
+    TAGS = "tags"
     TABLE = "table"
 
     @property
@@ -38,3 +39,8 @@ class TaskKind(StrEnum):
     RETRIEVAL = "retrieval"
     RANKING = "ranking"
     ANOMALY = "anomaly"
+
+    @property
+    def chooses_class(self) -> bool:
+        """True where one of several classes is answered a row, in order or not."""
+        return self in (TaskKind.CLASSIFICATION, TaskKind.ORDINAL)

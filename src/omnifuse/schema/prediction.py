@@ -15,12 +15,16 @@ class TargetPrediction:
         confidence: Calibrated, 0 to 1; None for regression.
         probabilities: Class text to calibrated probability (classification, tagging).
         abstained: True where the confidence is below the abstention threshold.
+        low: Of a number, where its interval begins; None where nothing told how wide to make it.
+        high: Of a number, where its interval ends.
     """
 
     value: Any
     confidence: float | None = None
     probabilities: dict[str, float] | None = None
     abstained: bool = False
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Prediction:
         targets: dict[str, Any] = {}
         for name, answer in self.targets.items():
             targets[name] = {"value": answer.value, "confidence": answer.confidence, "abstained": answer.abstained}
+            if answer.low is not None:
+                targets[name] |= {"low": answer.low, "high": answer.high}
             if answer.probabilities is not None:
                 targets[name]["probabilities"] = answer.probabilities
         data: dict[str, Any] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from omnifuse.schema.history import History
 from omnifuse.schema.modality import Modality, TaskKind
 
 TABLE_INPUT = "table"
@@ -12,31 +13,51 @@ TABLE_INPUT = "table"
 
 @dataclass(frozen=True)
 class Field:
-    """One input column: its modality, why it was given it, and its share of missing cells (0 to 1)."""
+    """One input column: its modality, why it was given it, and its share of missing cells (0 to 1).
+
+    `part_of` names the input that reads this column together with others (latitude and longitude); "" = its own.
+    `column` names the column that the field stands in where that is another one: the sound of a video.
+    """
 
     name: str
     modality: Modality
     reason: str = ""
     missing: float = 0.0
+    part_of: str = ""
+    column: str = ""
+
+    @property
+    def source(self) -> str:
+        """The column that its cells stand in."""
+        return self.column or self.name
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values, as `inspect --json` prints them."""
-        return {
+        data = {
             "name": self.name,
             "modality": self.modality.value,
             "reason": self.reason,
             "missing": round(self.missing, 6),
+            **({"part_of": self.part_of} if self.part_of else {}),
         }
+        return {**data, "column": self.column} if self.column else data
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Field:
         """Inverse of `to_json`."""
-        return cls(data["name"], Modality(data["modality"]), data.get("reason", ""), data.get("missing", 0.0))
+        return cls(
+            data["name"],
+            Modality(data["modality"]),
+            data.get("reason", ""),
+            data.get("missing", 0.0),
+            data.get("part_of", ""),
+            data.get("column", ""),
+        )
 
 
 @dataclass(frozen=True)
 class Target:
-    """One column to predict. `classes` holds the exact cell texts in sorted order (classification, tagging)."""
+    """One column to predict. `classes` holds the exact cell texts, sorted; from the lowest level on where ordinal."""
 
     name: str
     kind: TaskKind
@@ -68,7 +89,9 @@ class Target:
 
 @dataclass(frozen=True)
 class Input:
-    """What one encoder reads: a media, text, date ... column by its own name, or all number and category columns."""
+    """What one encoder reads: a column by its own name, a video's sound, latitude with longitude, or all numbers and
+    categories.
+    """
 
     name: str
     modality: Modality
@@ -79,8 +102,8 @@ class Input:
 class Schema:
     """The roles of all columns of a table.
 
-    `dropped` maps each unused column to the reason why. Group, time and id columns are not fields unless the
-    user named them so.
+    `dropped` maps each unused column to the reason why. `history` says which fields are made of earlier rows. Group,
+    time and id columns are not fields unless the user named them so.
     """
 
     fields: tuple[Field, ...]
@@ -89,13 +112,19 @@ class Schema:
     group: str | None = None
     time: str | None = None
     dropped: dict[str, str] = field(default_factory=dict)
+    history: History | None = None
 
     @property
     def inputs(self) -> tuple[Input, ...]:
         """Model inputs in column order; number and category columns are joined into the one named "table"."""
         cells = (Modality.NUMBER, Modality.CATEGORY)
         columns = tuple(item.name for item in self.fields if item.modality in cells)
-        inputs = [Input(item.name, item.modality, (item.name,)) for item in self.fields if item.modality not in cells]
+        others = [item for item in self.fields if item.modality not in cells]
+        named = {item.part_of or item.name: item.modality for item in others}
+        inputs = [
+            Input(name, modality, tuple(item.source for item in others if (item.part_of or item.name) == name))
+            for name, modality in named.items()
+        ]
         if columns:
             name = TABLE_INPUT
             while any(item.name == name for item in inputs):
@@ -116,6 +145,7 @@ class Schema:
             "group": self.group,
             "time": self.time,
             "dropped": dict(self.dropped),
+            "history": self.history.to_json() if self.history is not None else None,
         }
 
     @classmethod
@@ -128,4 +158,5 @@ class Schema:
             data.get("group"),
             data.get("time"),
             dict(data.get("dropped", {})),
+            History.from_json(data["history"]) if data.get("history") else None,
         )

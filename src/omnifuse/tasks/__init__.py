@@ -8,6 +8,7 @@ from omnifuse.tasks.forest import ForestHead
 from omnifuse.tasks.heads import Heads, TaskOutput
 from omnifuse.tasks.kernel import KernelHead
 from omnifuse.tasks.linear import LinearHead
+from omnifuse.tasks.ordinal import OrdinalTask
 from omnifuse.tasks.regression import RegressionTask
 from omnifuse.tasks.shallow import NO_SHALLOW_HEAD, SHALLOW_HEADS, readable_widths, shallow_names
 from omnifuse.tasks.summary import Summary
@@ -17,6 +18,7 @@ TASKS: dict[TaskKind, type[nn.Module]] = {
     TaskKind.CLASSIFICATION: ClassificationTask,
     TaskKind.TAGGING: TaggingTask,
     TaskKind.REGRESSION: RegressionTask,
+    TaskKind.ORDINAL: OrdinalTask,
 }
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "Heads",
     "KernelHead",
     "LinearHead",
+    "OrdinalTask",
     "RegressionTask",
     "Summary",
     "TaggingTask",

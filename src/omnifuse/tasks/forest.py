@@ -23,6 +23,8 @@ MOST_LEAVES, MOST_DEPTH = 64, 12
 NUM_NODES = 2 * MOST_LEAVES - 1
 # Most rows that it is grown on: with more, 64 leaves a tree are too coarse
 MOST_ROWS = 2000
+# Each node keeps a number an output: with more the forest would weigh more than the network
+MOST_OUTPUTS = 64
 FEW_ROWS = 4
 
 
@@ -39,7 +41,7 @@ class ForestHead(nn.Module):
     References: Breiman 2001, Random Forests; scikit-learn grows the trees.
     """
 
-    most_rows = MOST_ROWS
+    most_rows, most_outputs = MOST_ROWS, MOST_OUTPUTS
     feature: Tensor
     threshold: Tensor
     left: Tensor
@@ -57,9 +59,13 @@ class ForestHead(nn.Module):
         self.register_buffer("feature", torch.zeros(nodes, dtype=torch.int32))
         self.register_buffer("threshold", torch.full((nodes,), math.inf))
         self.register_buffer("left", torch.arange(nodes, dtype=torch.int32))
-        start = {TaskKind.CLASSIFICATION: 1 / num_outputs, TaskKind.TAGGING: 0.5, TaskKind.REGRESSION: 0.0}[kind]
+        start = {TaskKind.TAGGING: 0.5, TaskKind.REGRESSION: 0.0}.get(kind, 1 / num_outputs)
         self.register_buffer("leaves", torch.full((nodes, num_outputs), start))
         self.register_buffer("bias", torch.full((num_outputs,), start))
+        if kind is TaskKind.REGRESSION:
+            # Mean squares of a leaf's rows, and of all rows
+            self.register_buffer("squares", torch.ones(nodes))
+            self.register_buffer("square", torch.ones(()))
         # Drawn when the head is built, so that growing repeats
         self.register_buffer("seed", torch.randint(2**31, ()))
         self.register_buffer("roots", torch.arange(0, nodes, NUM_NODES), persistent=False)
@@ -90,7 +96,9 @@ class ForestHead(nn.Module):
         wanted = target[known].double().cpu().numpy()
         columns = _copies(self.widths)
         features = self._columns(own, len(target))[known].float().cpu().numpy()[:, columns]
-        # The squared error of shares is the Gini impurity, so one forest serves every task
+        # The squared error of shares is the Gini impurity, so one forest serves every task; of the shares up to each
+        # level it is the ranked probability score, which knows that levels lie beside one another
+        grown = wanted.cumsum(axis=1)[:, :-1] if self.kind is TaskKind.ORDINAL else wanted
         forest = RandomForestRegressor(
             NUM_TREES,
             max_features="sqrt",
@@ -99,15 +107,17 @@ class ForestHead(nn.Module):
             min_samples_leaf=3 if self.kind is TaskKind.REGRESSION else 1,
             random_state=int(self.seed),
         )
-        forest.fit(features, wanted if wanted.shape[1] > 1 else wanted[:, 0])
+        forest.fit(features, grown if grown.shape[1] > 1 else grown[:, 0])
         self.threshold.fill_(math.inf)
         self.left.copy_(torch.arange(len(self.left)))
         for number, tree in enumerate(forest.estimators_):
             self._take(number * NUM_NODES, tree.tree_, columns)
         self.bias.copy_(torch.from_numpy(wanted.mean(axis=0)))
+        if self.kind is TaskKind.REGRESSION:
+            self.get_buffer("square").fill_(float((wanted**2).mean()))
         if self.kind is not TaskKind.REGRESSION:
             # No leaf is surer than one more row could make it
-            middle = 1 / target.shape[1] if self.kind is TaskKind.CLASSIFICATION else 0.5
+            middle = 1 / target.shape[1] if self.kind.chooses_class else 0.5
             for item in (self.leaves, self.bias):
                 item.mul_(len(wanted)).add_(1.0).div_(len(wanted) + 1 / middle)
 
@@ -128,7 +138,13 @@ class ForestHead(nn.Module):
         single = np.where(single > double, np.nextafter(single, np.float32(-np.inf)), single)
         self.threshold[start:end] = torch.from_numpy(single)
         self.feature[start:end] = torch.from_numpy(np.where(inner, columns[tree.feature[nodes]], 0).astype(np.int32))
-        self.leaves[start:end] = torch.from_numpy(tree.value[nodes, :, 0]).to(self.leaves)
+        values = tree.value[nodes, :, 0]
+        if self.kind is TaskKind.ORDINAL:
+            values = np.diff(values, axis=1, prepend=0.0, append=1.0)
+        self.leaves[start:end] = torch.from_numpy(values).to(self.leaves)
+        if self.kind is TaskKind.REGRESSION:
+            squares = tree.impurity[nodes] + values[:, 0] ** 2
+            self.get_buffer("squares")[start:end] = torch.from_numpy(squares).to(self.leaves)
 
     def _leaf(self, features: Tensor) -> Tensor:
         """(B, sum S) to the number of each tree's leaf (B, trees)."""
@@ -146,15 +162,27 @@ class ForestHead(nn.Module):
 
     def forward(self, summaries: Mapping[str, Summary], num_rows: int) -> Tensor:
         """(B, C) logits or standardised values from the fields that are there."""
+        return self.answer(summaries, num_rows)[0]
+
+    def answer(self, summaries: Mapping[str, Summary], num_rows: int) -> tuple[Tensor, Tensor | None]:
+        """(B, C) logits or standardised values, and of values the spread (B,).
+
+        The spread is the deviation of the training rows that lie in a row's leaves, as in a quantile regression forest
+        (Meinshausen 2006).
+        """
         own = {name: item for name, item in summaries.items() if name in self.widths}
         means = self.bias.expand(num_rows, -1)
+        node, there = None, None
         if own:
             node = self._leaf(self._columns(own, num_rows))
-            any_there = torch.stack([item.present for item in own.values()]).any(dim=0)
-            means = torch.where(any_there.unsqueeze(1), self.leaves[node].mean(dim=1), means)
+            there = torch.stack([item.present for item in own.values()]).any(dim=0)
+            means = torch.where(there.unsqueeze(1), self.leaves[node].mean(dim=1), means)
         if self.kind is TaskKind.REGRESSION:
-            return means
-        return means.log() if self.kind is TaskKind.CLASSIFICATION else means.logit()
+            squares = self.get_buffer("square").expand(num_rows)
+            if node is not None and there is not None:
+                squares = torch.where(there, self.get_buffer("squares")[node].mean(dim=1), squares)
+            return means, (squares - means[:, 0] ** 2).clamp(min=0).sqrt()
+        return (means.log() if self.kind.chooses_class else means.logit()), None
 
 
 def _copies(widths: Mapping[str, int]) -> np.ndarray:

@@ -31,7 +31,7 @@ class LinearHead(nn.Module):
     Args:
         widths: Field to S of its summary.
         num_outputs: C.
-        kind: Task: decides the loss (cross-entropy, one a tag, or squared error).
+        kind: Task: decides the loss (cross-entropy, for levels too; one a tag; or squared error).
 
     Shape: dict of summaries, any subset of the fields, to (B, C) logits or standardised values.
 
@@ -83,7 +83,7 @@ class LinearHead(nn.Module):
 
 def _loss_of(kind: TaskKind) -> Callable[[Tensor, Tensor], Tensor]:
     """Sum over rows of the loss of (N, C) answers."""
-    if kind is TaskKind.CLASSIFICATION:
+    if kind.chooses_class:
         return lambda answers, wanted: -(wanted * answers.log_softmax(dim=1)).sum()
     if kind is TaskKind.TAGGING:
         return lambda answers, wanted: F.binary_cross_entropy_with_logits(answers, wanted, reduction="sum")

@@ -18,8 +18,8 @@ SHALLOW_HEADS: dict[str, type[KernelHead] | type[LinearHead] | type[ForestHead]]
     "forest": ForestHead,
 }
 NO_SHALLOW_HEAD = "none"
-# What a line can read: cells and bags of words
-LINEAR_MODALITIES = (Modality.TABLE, Modality.TEXT)
+# What a line can read: cells, bags of words and statistics of series
+LINEAR_MODALITIES = (Modality.TABLE, Modality.TEXT, Modality.SERIES)
 # A split on one pixel of a thumbnail says next to nothing
 FOREST_LEAVES_OUT = (Modality.IMAGE, Modality.VIDEO)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from omnifuse.data.pack import Pack, PackedRows
 from omnifuse.tokens import Batch, FieldBatch
+from omnifuse.training.sampling import draw_rows
 
 Change = Callable[[str, PackedRows, np.random.Generator], PackedRows]
 _BUCKETS = 8
@@ -68,6 +69,7 @@ class BatchSource:
         batch_size: Most rows a batch.
         seed: Of order and augmentation.
         change: Augmentation, or None.
+        weights: How often each of the rows is drawn, mean 1; None for each once an epoch.
         waited: Seconds that training waited for batches so far.
     """
 
@@ -77,6 +79,7 @@ class BatchSource:
     batch_size: int
     seed: int
     change: Change | None = None
+    weights: np.ndarray | None = None
     waited: float = field(default=0.0, init=False)
 
     @property
@@ -96,7 +99,7 @@ class BatchSource:
     def order(self, epoch: int) -> list[np.ndarray]:
         """The rows of each batch of an epoch: random, but rows of like length within a neighbourhood together."""
         draw = np.random.default_rng([self.seed, epoch, 7])
-        shuffled = draw.permutation(self.rows)
+        shuffled = draw.permutation(self.rows) if self.weights is None else draw_rows(self.rows, self.weights, draw)
         count = self.steps_per_epoch
         lengths = self._lengths()
         if lengths is not None and count > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import resource
-import threading
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,13 +18,13 @@ from torch import Tensor
 from omnifuse.errors import ArtefactError, OmnifuseError
 from omnifuse.model import MultimodalModel
 from omnifuse.presets import TrainingSpec
-from omnifuse.tasks import ClassificationTask
 from omnifuse.tokens import Batch
+from omnifuse.training.balancing import make_balancing
 from omnifuse.training.batches import BatchSource
 from omnifuse.training.checkpoint import Checkpoint, CheckpointFolder, pack_state, unpack_state
-from omnifuse.training.lanes import Halted, give_generator
+from omnifuse.training.lanes import Halt, Halted, give_generator
 from omnifuse.training.loggers import Logger, NoLogger
-from omnifuse.training.mixing import mix_soft_targets, mix_tokens, mixup_pairs
+from omnifuse.training.mixing import cut_pictures, mix_soft_targets, mix_tokens, mixup_pairs
 from omnifuse.training.optimiser import WeightAverage, make_optimiser, rate_factor
 from omnifuse.training.precision import make_fabric
 
@@ -39,6 +39,8 @@ PATIENCE = 8
 USABLE = 0.93
 # The plan is made anew after this share of the steps left, so often: a machine is not equally fast all the time
 REPLAN_SHARE, REPLANS = 0.3, 8
+# A loss so many times the median of the last ones is flagged; a usual loss below the floor counts as the floor
+SPIKE, SPIKE_WINDOW, SPIKE_FLOOR, LEAST_HISTORY = 100.0, 50, 1e-3, 10
 
 
 @dataclass
@@ -54,7 +56,9 @@ class TrainingResult:
         samples_per_s: Rows a second, loader and all.
         wait_share: Share of the time spent waiting for data.
         bad_steps: Steps that were left out since loss or gradient was not finite.
+        spikes: (step, loss, usual loss) where a loss was 100 times the usual one or more.
         precision: "fp32" or "bf16".
+        weights: (step, target to the weight of its loss), where losses are balanced.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -65,7 +69,19 @@ class TrainingResult:
     samples_per_s: float = 0.0
     wait_share: float = 0.0
     bad_steps: int = 0
+    spikes: list[tuple[int, float, float]] = field(default_factory=list)
     precision: str = "fp32"
+    weights: list[tuple[int, dict[str, float]]] = field(default_factory=list)
+
+
+def spike_words(step: int, loss: float, usual: float) -> str:
+    """A spike of the loss in words.
+
+    Example:
+        >>> spike_words(7, 250.0, 0.5)
+        'the loss at step 7 was 250, 500 times the usual 0.5'
+    """
+    return f"the loss at step {step} was {loss:.3g}, {loss / max(usual, 1e-12):.3g} times the usual {usual:.3g}"
 
 
 class Trainer:
@@ -81,7 +97,7 @@ class Trainer:
         report: Hears of each step.
         judge: Score of the model on rows held out for stopping, or None.
         precision: "fp32" or "bf16"; a resumed training keeps its own.
-        halt: Once set, training ends with `Halted` after the step.
+        halt: Once set, training ends with `Halted` after the step, with a checkpoint where that is asked for.
     """
 
     def __init__(
@@ -96,15 +112,17 @@ class Trainer:
         report: Report | None = None,
         judge: Judge | None = None,
         precision: str = "fp32",
-        halt: threading.Event | None = None,
+        halt: Halt | None = None,
     ) -> None:
         self.model, self.source, self.spec, self.seed = model, source, spec, seed
         self.place, self.logger, self.judge = place, logger or NoLogger(), judge
         self.report: Report = report or (lambda data: None)
-        self.halt = halt or threading.Event()
+        self.halt = halt or Halt()
         self.result = TrainingResult(precision=precision)
+        self.balancing = make_balancing(spec.balancing, model.targets)
         self.best: tuple[float, dict[str, Tensor]] | None = None
         self.best_step = 0
+        self.remark: str | None = None
 
     def run(self, *, seconds: float | None = None, epochs: int | None = None, resume: bool = False) -> TrainingResult:
         """Train.
@@ -125,7 +143,10 @@ class Trainer:
         longest = (epochs or self.spec.epochs) * self.source.steps_per_epoch
         planned = longest if seconds is None or epochs is not None else None
         optimiser = make_optimiser(
-            self.model, learning_rate=self.spec.learning_rate, weight_decay=self.spec.weight_decay
+            self.model,
+            learning_rate=self.spec.learning_rate,
+            weight_decay=self.spec.weight_decay,
+            name=self.spec.optimiser,
         )
         average = WeightAverage(self.model, share=self.spec.averaging, steps=longest)
         step = 0
@@ -151,6 +172,8 @@ class Trainer:
                 average.update(self.model, step)
                 step += 1
                 if self.halt.is_set():
+                    if self.halt.save and planned is not None:
+                        self._save(optimiser, average, step, planned)
                     raise Halted
                 self._tell(step, planned or longest, time.monotonic() - began, start)
                 if step == part + 1 == 1:  # The first step of all allocates and compiles: not to be counted
@@ -189,16 +212,20 @@ class Trainer:
         saved = self.place.load()
         if saved is not None and saved.facts["identity"] != self._identity():
             raise ArtefactError(
-                "the checkpoint belongs to another table, seed or batch size",
+                "the checkpoint belongs to another table, seed, batch size, optimiser or sampling",
                 where=f"folder {self.place.folder.name}",
                 fix="Resume with the same table and options, or fit anew without --resume",
             )
         return saved
 
     def _identity(self) -> str:
-        """What must be equal for a run to be the same: rows, batch size, seeds."""
+        """What must be equal for a run to be the same: rows and how they are drawn, batch size, seeds, optimiser."""
         digest = hashlib.sha256(np.ascontiguousarray(self.source.rows, dtype=np.int64).tobytes())
         digest.update(repr((self.seed, self.source.seed, self.source.batch_size)).encode())
+        if self.spec.optimiser != "adamw":
+            digest.update(self.spec.optimiser.encode())
+        if self.source.weights is not None:
+            digest.update(np.ascontiguousarray(self.source.weights, dtype=np.float64).tobytes())
         return digest.hexdigest()
 
     def _averaged_over(self, average: WeightAverage, steps: int) -> WeightAverage:
@@ -219,11 +246,14 @@ class Trainer:
         # Not through Fabric's wrapper: it walks through every output, frozen dataclasses among them, at each step
         with fabric.autocast():
             output = self.model(*self._mixed(batch, step))
-        fabric.backward(output.loss)
+        balanced = self.balancing.loss(output)
+        fabric.backward(balanced)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.clip)
         loss = float(output.loss.detach())
         if math.isfinite(loss) and bool(torch.isfinite(norm)):
+            self._watch(loss, step, batch)
             optimiser.step()
+            self.balancing.learn()
             self.result.losses.append(loss)
         else:
             self.result.bad_steps += 1
@@ -236,29 +266,49 @@ class Trainer:
                 )
         optimiser.zero_grad(set_to_none=True)
         if step % 10 == 0:
+            weights = self.balancing.weights
+            if weights:
+                self.result.weights.append((step, weights))
             parts = {f"loss/{name}": float(value.detach()) for name, value in output.parts.items()}
+            parts |= {f"weight/{name}": value for name, value in weights.items()}
             self.logger.log({"loss": loss, "rate": optimiser.param_groups[0]["lr"], "norm": float(norm), **parts}, step)
 
+    def _watch(self, loss: float, step: int, batch: Batch) -> None:
+        """Flag a loss that is many times the usual one: in the curves, in the progress, in the result."""
+        recent = self.result.losses[-SPIKE_WINDOW:]
+        if len(recent) < LEAST_HISTORY:
+            return
+        usual = statistics.median(recent)
+        if loss >= SPIKE * max(usual, SPIKE_FLOOR):
+            self.result.spikes.append((step, loss, usual))
+            self.remark = f"{spike_words(step, loss, usual)} (rows {batch.rows.tolist()[:8]})"
+            self.logger.log({"spike": loss / max(usual, SPIKE_FLOOR)}, step)
+
     def _mixed(self, batch: Batch, step: int) -> tuple[Any, ...]:
-        """The batch, and for mixup what to do with its tokens."""
-        if self.spec.mixup <= 0 or batch.size < 2:
+        """The batch, and for mixup and cutmix what to do with its tokens."""
+        if max(self.spec.mixup, self.spec.cutmix) <= 0 or batch.size < 2:
             return (batch,)
         draw = np.random.default_rng([self.seed, step, 11])
         partner, weight = mixup_pairs(draw, batch.size, self.spec.mixup)
+        whole: set[str] = set()
+        if self.spec.cutmix and draw.random() < self.spec.cutmix:
+            batch, weight, whole = cut_pictures(batch, partner, draw)
+        elif not self.spec.mixup:
+            return (batch,)
         soft = {}
         for name, task in zip(self.model.targets, self.model.tasks, strict=True):
             if name not in batch.targets:
                 continue
             target = batch.targets[name]
-            if isinstance(task, ClassificationTask):
-                shares, known = task.soft_target(target)
+            if task.kind.chooses_class:  # type: ignore[union-attr]
+                shares, known = task.soft_target(target)  # type: ignore[operator]
                 mixed = mix_soft_targets(shares, partner, weight)
                 # A row without a label must not lend half of one
                 soft[name] = mixed * (known & known[partner]).unsqueeze(1)
             else:
                 soft[name] = mix_soft_targets(target.reshape(len(target), -1), partner, weight).reshape(target.shape)
         mixed_batch = Batch(batch.fields, batch.targets, batch.weights, batch.rows, soft)
-        return mixed_batch, lambda tokens: mix_tokens(tokens, partner, weight)
+        return mixed_batch, lambda tokens: mix_tokens(tokens, partner, weight, whole=whole)
 
     def _judged(self, average: WeightAverage, step: int, steps: int) -> bool:
         """Score the averaged weights now and then; True where patience ends."""
@@ -293,8 +343,10 @@ class Trainer:
                 "wait_share": self.source.waited / max(elapsed, 1e-9),
                 "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
                 "done": step == steps,
+                "remark": self.remark,
             }
         )
+        self.remark = None
 
     def _save(self, optimiser: torch.optim.Optimizer, average: WeightAverage, step: int, steps: int) -> None:
         if self.place is None:
@@ -307,7 +359,10 @@ class Trainer:
             "losses": self.result.losses,
             "scores": self.result.scores,
             "bad_steps": self.result.bad_steps,
+            "spikes": self.result.spikes,
             "precision": self.result.precision,
+            "balancing": self.balancing.state(),
+            "weights": self.result.weights,
         }
         if self.best is not None:
             tensors |= {f"best/{name}": value for name, value in self.best[1].items()}
@@ -325,7 +380,10 @@ class Trainer:
         self.result.losses = [float(value) for value in facts["losses"]]
         self.result.scores = [(int(step), float(score)) for step, score in facts["scores"]]
         self.result.bad_steps = int(facts["bad_steps"])
+        self.result.spikes = [(int(step), float(loss), float(usual)) for step, loss, usual in facts.get("spikes", ())]
         self.result.precision = str(facts["precision"])
+        self.balancing.load(facts["balancing"])
+        self.result.weights = [(int(step), dict(weights)) for step, weights in facts["weights"]]
 
     def _finish(self, average: WeightAverage, steps: int) -> None:
         """Put the averaged (best) weights into the model."""

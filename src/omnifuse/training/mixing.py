@@ -1,12 +1,17 @@
-"""Mixup across the whole row, on the fields' tokens. Shapes: B rows, T tokens, D width, C classes."""
+"""Mixup across the whole row, on the fields' tokens, and cutmix of pictures.
+
+Shapes: B rows, P present rows, T tokens, D width, C classes.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from omnifuse.tokens import Tokens
+from omnifuse.tokens import Batch, FieldBatch, Tokens
 
 
 def mixup_pairs(draw: np.random.Generator, num_rows: int, alpha: float) -> tuple[Tensor, Tensor]:
@@ -15,16 +20,55 @@ def mixup_pairs(draw: np.random.Generator, num_rows: int, alpha: float) -> tuple
     Args:
         draw: Randomness.
         num_rows: B.
-        alpha: Of the Beta distribution; small values mix little.
+        alpha: Of the Beta distribution; small values mix little, 0 nothing.
 
     Returns:
         Partner (B,) int64 and weight (B,) float32 in 0.5 to 1: a row stays mainly itself.
     """
-    weight = draw.beta(alpha, alpha, num_rows).astype(np.float32)
+    weight = draw.beta(alpha, alpha, num_rows).astype(np.float32) if alpha else np.ones(num_rows, np.float32)
     return torch.from_numpy(draw.permutation(num_rows)), torch.from_numpy(np.maximum(weight, 1 - weight))
 
 
-def mix_tokens(tokens: dict[str, Tokens], partner: Tensor, weight: Tensor) -> dict[str, Tokens]:
+def cut_pictures(batch: Batch, partner: Tensor, draw: np.random.Generator) -> tuple[Batch, Tensor, set[str]]:
+    """Put a rectangle of each row's partner's picture into its own, the same rectangle in all rows.
+
+    Args:
+        batch: B rows; pictures are fields with an array "pixels".
+        partner: (B,) row numbers.
+        draw: Randomness.
+
+    Returns:
+        The batch with the changed pictures, the share of itself that each row keeps (B,) in 0.5 to 1, and the names of
+        the fields that are mixed. Rows that lack the picture, or whose partner does, keep theirs whole, as do rows with
+        several pictures in a cell; without any picture to cut no field is mixed and each row keeps all of itself.
+
+    References: Yun et al. 2019, CutMix.
+    """
+    fields, cut, kept = dict(batch.fields), set(), 1.0
+    area = float(draw.uniform(0.0, 0.5))
+    corner = draw.random(2)
+    for name, item in batch.fields.items():
+        pixels = item.values.get("pixels")
+        if pixels is None or "time_s" in item.values or pixels.shape[0] != item.lengths.shape[0]:
+            continue
+        height, width = pixels.shape[1:3]
+        tall, wide = round(height * area**0.5), round(width * area**0.5)
+        top, left = (int(share * (size + 1)) for share, size in zip(corner, (height - tall, width - wide), strict=True))
+        place = torch.cumsum(item.present.long(), dim=0) - 1
+        both = item.present & item.present[partner]
+        mixed = pixels.clone()
+        box = (slice(top, top + tall), slice(left, left + wide))
+        mixed[place[both], *box] = pixels[place[partner[both]], *box]
+        fields[name] = FieldBatch({**item.values, "pixels": mixed}, item.lengths, item.present)
+        cut.add(name)
+        kept = 1.0 - tall * wide / (height * width)
+    changed = Batch(fields, batch.targets, batch.weights, batch.rows, batch.mixed)
+    return changed, torch.full((batch.size,), kept), cut
+
+
+def mix_tokens(
+    tokens: dict[str, Tokens], partner: Tensor, weight: Tensor, *, whole: Collection[str] = ()
+) -> dict[str, Tokens]:
     """Each row's tokens mixed with its partner's.
 
     Where both tokens are real they are mixed by weight; where one alone is real it stays whole, so that a missing
@@ -34,6 +78,7 @@ def mix_tokens(tokens: dict[str, Tokens], partner: Tensor, weight: Tensor) -> di
         tokens: Field to (B, T, D) with mask.
         partner: (B,) row numbers.
         weight: (B,) share of the row itself.
+        whole: Fields that stay as they are where a row has them, since they are mixed already.
 
     Returns:
         The same shapes; the mask is the union of both.
@@ -45,6 +90,11 @@ def mix_tokens(tokens: dict[str, Tokens], partner: Tensor, weight: Tensor) -> di
         index = partner.to(item.values.device)
         other, other_mask = item.values[index], item.mask[index]
         share = weight.to(item.values)[:, None, None].expand_as(item.values[..., :1])
+        if name in whole:
+            # Only where both have the picture was it cut
+            both = (item.present & item.present[index])[:, None, None]
+            share = torch.where(both, 1.0, share)
+            other_mask = other_mask & ~both.squeeze(-1)
         own = torch.where(other_mask.unsqueeze(-1), share, 1.0) * item.mask.unsqueeze(-1)
         theirs = torch.where(item.mask.unsqueeze(-1), 1.0 - share, 1.0) * other_mask.unsqueeze(-1)
         mixed[name] = Tokens(item.values * own + other * theirs, item.mask | other_mask)

@@ -1,4 +1,4 @@
-"""AdamW on groups of parameters, and a schedule with warm-up and cosine."""
+"""The optimiser on groups of parameters, a schedule with warm-up and cosine, and the average of the weights."""
 
 from __future__ import annotations
 
@@ -7,27 +7,37 @@ import math
 import torch
 from torch import nn
 
+from omnifuse.training.muon import MuonBesideAdamW, hidden_matrices, make_muon
 
-def make_optimiser(model: nn.Module, *, learning_rate: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW that decays matrices alone: neither biases, norms, nor embeddings of fields, tokens and positions.
+
+def make_optimiser(
+    model: nn.Module, *, learning_rate: float, weight_decay: float, name: str = "adamw"
+) -> torch.optim.Optimizer:
+    """AdamW, or Muon beside it, that decays matrices alone: no biases, norms, nor embeddings.
 
     Args:
         model: Its trainable parameters.
-        learning_rate: Peak rate.
+        learning_rate: Peak rate; the same one suits both.
         weight_decay: Of matrices.
+        name: "adamw", or "muon" for Muon on the hidden matrices and AdamW on the rest.
 
     References: Loshchilov and Hutter 2019, Decoupled Weight Decay Regularization.
     """
+    hidden = hidden_matrices(model) if name == "muon" else []
+    taken = {id(parameter) for parameter in hidden}
     kept: list[nn.Parameter] = []
     decayed: list[nn.Parameter] = []
     matrices = {
         id(module.weight) for module in model.modules() if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d)
     }
     for parameter in model.parameters():
-        if parameter.requires_grad:
+        if parameter.requires_grad and id(parameter) not in taken:
             (decayed if id(parameter) in matrices else kept).append(parameter)
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), eps=1e-8, fused=True)
+    adamw = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), eps=1e-8, fused=True)
+    if name != "muon":
+        return adamw
+    return MuonBesideAdamW(make_muon(hidden, learning_rate=learning_rate, weight_decay=weight_decay), adamw)
 
 
 def rate_factor(step: int, steps: int, warm_up: float) -> float:

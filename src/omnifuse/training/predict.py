@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from omnifuse.data.pack import Pack
-from omnifuse.model import ModelOutput, MultimodalModel
+from omnifuse.model import ModelOutput, MultimodalModel, ShallowAnswers
 from omnifuse.readout.raw import RawOutputs, concatenate
-from omnifuse.readout.target_readout import shallow_head
+from omnifuse.readout.target_readout import FUSED, shallow_head
 from omnifuse.tasks import SHALLOW_HEADS
 from omnifuse.tokens import Batch, Tokens
 from omnifuse.training.batches import make_batch
@@ -40,7 +40,7 @@ def _stack(parts: Sequence[torch.Tensor]) -> np.ndarray:
 
 def _gather(
     outputs: Sequence[ModelOutput],
-    shallow: Sequence[dict[str, dict[str, torch.Tensor]]],
+    shallow: Sequence[ShallowAnswers],
     batch: Batch,
     subset: Subset,
     headed: Mapping[str, Subset],
@@ -63,11 +63,12 @@ def _gather(
                 answers = _stack([output.targets[t].fields[name] for output in outputs])
                 answers[:, ~present[name]] = np.nan
             fields[t][name] = answers
-    for t, found in shallow[0].items():
+    for t, found in shallow[0].values.items():
         for name in found:
-            fields[t][shallow_head(name)] = _stack([answers[t][name] for answers in shallow])
+            fields[t][shallow_head(name)] = _stack([answers.values[t][name] for answers in shallow])
+    spreads = _spreads(outputs, shallow)
     if not vectors:
-        return RawOutputs(fused, fields, present)
+        return RawOutputs(fused, fields, present, spreads=spreads)
     pooled = np.concatenate([output.fused.pooled.float().cpu().numpy() for output in outputs], axis=1)
     width = pooled.shape[1]
     field_pooled = {
@@ -76,7 +77,20 @@ def _gather(
         else np.full((batch.size, width), np.nan, np.float32)
         for name in batch.fields
     }
-    return RawOutputs(fused, fields, present, pooled, field_pooled)
+    return RawOutputs(fused, fields, present, pooled, field_pooled, spreads)
+
+
+def _spreads(outputs: Sequence[ModelOutput], shallow: Sequence[ShallowAnswers]) -> dict[str, dict[str, np.ndarray]]:
+    """Target to head to (E, B) of the heads that expect an error."""
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for t, part in outputs[0].targets.items():
+        if part.spread is not None:
+            parts = [output.targets[t].spread for output in outputs]
+            found[t] = {FUSED: _stack([part for part in parts if part is not None])}
+    for t, spreads in shallow[0].spreads.items():
+        for name in spreads:
+            found.setdefault(t, {})[shallow_head(name)] = _stack([answers.spreads[t][name] for answers in shallow])
+    return found
 
 
 @torch.inference_mode()

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 
 from omnifuse.data.audio import AudioPreprocessor
-from omnifuse.data.augment import AudioAugment, Augmenter, ImageAugment, TableAugment, TextAugment
+from omnifuse.data.augment import (
+    AudioAugment,
+    Augmenter,
+    ImageAugment,
+    PlaceAugment,
+    SeriesAugment,
+    TableAugment,
+    TagsAugment,
+    TextAugment,
+    VideoAugment,
+)
 from omnifuse.data.augment_image import RAND_OPS
 from omnifuse.data.pack import PackedRows
 from omnifuse.data.prosody import PROSODY_NAMES
@@ -52,11 +62,23 @@ def table(count=200, numbers=4, categories=3):
     }
 
 
+def series(lengths, channels=3):
+    size = (sum(lengths), channels)
+    observed = draw(8).random(size) < 0.8
+    values = np.where(observed, draw(9).normal(size=size), 0).astype(np.float32)
+    times = np.concatenate([-np.cumsum(draw(10).exponential(60.0, count))[::-1] for count in lengths])
+    return {"values": values, "time_s": times.astype(np.float32), "observed": observed}
+
+
 ALL = {
     "photo": (Modality.IMAGE, rows(pictures(), [1] * 24)),
+    "clip": (Modality.VIDEO, rows({**pictures(), "time_s": np.arange(24, dtype=np.float32)}, [8, 1, 3, 12])),
     "voice": (Modality.AUDIO, rows(sounds([40, 1, 2, 130, 7]), [40, 1, 2, 130, 7])),
     "note": (Modality.TEXT, rows(texts([9, 1, 30, 2]), [9, 1, 30, 2])),
+    "sensor": (Modality.SERIES, rows(series([60, 1, 2, 200]), [60, 1, 2, 200])),
     "cells": (Modality.TABLE, rows(table(), [1] * 200)),
+    "topics": (Modality.TAGS, rows({"tags": np.arange(40, dtype=np.int32)}, [30, 1, 9])),
+    "spot": (Modality.PLACE, rows({"degrees": np.array([[48.1, 11.6], [89.9, 170.0], [0.0, -180.0]])}, [1] * 3)),
     "when": (Modality.DATE, rows({"seconds": np.arange(3)}, [1] * 3)),
 }
 MODALITIES = {name: kind for name, (kind, _) in ALL.items()}
@@ -66,10 +88,14 @@ class Sounds:
     num_mels, level = BANDS, "none"
 
 
+class Places:
+    spread_km = 500.0
+
+
 @pytest.mark.parametrize("strength", [0.5, 1.0, 3.0])
 @pytest.mark.parametrize("name", ALL)
 def test_default_keeps_structure_and_input_and_follows_the_source(name, strength):
-    augmenter = Augmenter.default(MODALITIES, strength, preprocessors={"voice": Sounds()})
+    augmenter = Augmenter.default(MODALITIES, strength, preprocessors={"voice": Sounds(), "spot": Places()})
     packed = ALL[name][1]
     before = {key: value.copy() for key, value in packed.values.items()}
     first, second, other = (augmenter(name, packed, draw(seed)) for seed in (7, 7, 8))
@@ -93,7 +119,7 @@ def test_strength_nothing_leaves_all_as_it_is():
     assert Augmenter()("anything", ALL["photo"][1], draw()) is ALL["photo"][1]
 
 
-@pytest.mark.parametrize("name", ["photo", "voice", "note", "cells"])
+@pytest.mark.parametrize("name", ["photo", "voice", "note", "cells", "sensor"])
 def test_no_present_row(name):
     packed = ALL[name][1]
     empty = PackedRows({key: value[:0] for key, value in packed.values.items()}, packed.lengths[:0], np.zeros(4, bool))
@@ -367,3 +393,147 @@ def test_jitter_shakes_known_numbers_alone():
     assert abs(moved[known].std() - 0.1) < 0.005
     np.testing.assert_array_equal(after["categories"], before["categories"])
     np.testing.assert_array_equal(after["missing"], before["missing"])
+
+
+def test_a_room_adds_power_that_dies_away_as_said():
+    frames, hop_s, decay_s = 80, 0.01, 0.4
+    values = {"log_mel": np.full((frames, BANDS), FLOOR, np.float32)}
+    values["log_mel"][5] = 0.0
+    room = AudioAugment(
+        num_mels=BANDS, reverberation=1.0, decay_s=(decay_s, decay_s), room_db=(-6, -6), hop_s=hop_s, **NO_SOUND
+    )
+    found = room(values, np.array([frames]), draw())["log_mel"].astype(np.float64)
+    np.testing.assert_array_equal(found[:6], values["log_mel"][:6])
+    levels = 10 / np.log(10) * found[6:25, 0]
+    np.testing.assert_allclose(np.diff(levels), -60 * hop_s / decay_s, atol=0.05)
+    assert np.exp(found[6:]).sum(axis=0)[0] == pytest.approx(10**-0.6, rel=0.03)
+
+
+def test_rooms_are_for_some_sounds_and_leave_prosody_alone():
+    lengths = [30] * 40
+    values = sounds(lengths)
+    room = AudioAugment(num_mels=BANDS, reverberation=0.4, **NO_SOUND)
+    found = room(values, np.array(lengths), draw())["log_mel"]
+    np.testing.assert_array_equal(found[:, BANDS:], values["log_mel"][:, BANDS:])
+    changed = (found != values["log_mel"]).reshape(40, -1).any(axis=1)
+    assert 8 <= changed.sum() <= 24
+    assert np.isfinite(found).all()
+    assert (found[:, :BANDS] >= values["log_mel"][:, :BANDS] - 1e-5).all()
+    policy = Augmenter.default({"voice": Modality.AUDIO}, 0.5, reverberation=0.3).policy["voice"]
+    assert policy.reverberation == 0.3
+
+
+def test_hidden_tags_are_unknown_and_one_is_spared():
+    lengths = np.array([30, 1, 9])
+    values = {"tags": np.arange(2, 42, dtype=np.int32)}
+    found = TagsAugment(dropout=1.0)(values, lengths, draw())["tags"]
+    assert [int((part > 0).sum()) for part in np.split(found, [30, 31])] == [1, 1, 1]
+    assert (TagsAugment(dropout=0.0)(values, lengths, draw())["tags"] == values["tags"]).all()
+
+
+def test_places_are_shaken_by_kilometres_and_stay_on_the_globe():
+    from omnifuse.data.place import distance_km
+
+    for latitude in (0.0, 60.0, -75.0):
+        values = {"degrees": np.tile([latitude, 20.0], (4000, 1))}
+        found = PlaceAugment(jitter_km=10.0)(values, np.ones(4000, np.int64), draw())["degrees"]
+        # The mean length of a normal step in the plane
+        mean = distance_km(found, np.array([latitude, 20.0])).mean()
+        assert mean == pytest.approx(10 * np.sqrt(np.pi / 2), rel=0.04)
+    polar = PlaceAugment(jitter_km=3000.0)(
+        {"degrees": np.tile([89.0, 179.0], (500, 1))}, np.ones(500, np.int64), draw()
+    )
+    assert np.abs(polar["degrees"][:, 0]).max() <= 90
+    assert (polar["degrees"][:, 1] >= -180).all()
+    assert (polar["degrees"][:, 1] < 180).all()
+
+
+# Series
+
+LENGTHS = [60, 1, 2, 200]
+NO_SERIES = {"jitter": 0.0, "scaling": 0.0, "warp": 0.0, "gaps": 0.0}
+
+
+def changed_series(seed=0, **options):
+    before = series(LENGTHS)
+    return before, SeriesAugment(**{**NO_SERIES, **options})(before, np.array(LENGTHS), draw(seed))
+
+
+def parted(array):
+    return np.split(array, np.cumsum(LENGTHS)[:-1])
+
+
+def test_series_without_any_change():
+    before, after = changed_series()
+    for name in before:
+        np.testing.assert_array_equal(before[name], after[name])
+
+
+def test_series_jitter_and_scaling_leave_gaps_and_times():
+    for option in ("jitter", "scaling"):
+        before, after = changed_series(**{option: 0.1})
+        np.testing.assert_array_equal(after["observed"], before["observed"])
+        np.testing.assert_array_equal(after["time_s"], before["time_s"])
+        assert (after["values"][~after["observed"]] == 0).all()
+        apart = (after["values"] - before["values"])[after["observed"]]
+        assert 0.01 < apart.std() < 0.3
+    seen = before["observed"][:60, 0]
+    ratio = after["values"][:60, 0][seen] / before["values"][:60, 0][seen]
+    np.testing.assert_allclose(ratio, ratio[0], rtol=1e-4)
+
+
+def test_series_gaps_are_one_run_and_something_stays():
+    for seed in range(20):
+        before, after = changed_series(seed, gaps=1.0, gap=1.0)
+        np.testing.assert_array_equal(after["time_s"], before["time_s"])
+        for old, new in zip(parted(before["observed"]), parted(after["observed"]), strict=True):
+            assert new.any() or not old.any()
+            lost = np.flatnonzero((old & ~new).any(axis=1))
+            if len(lost):
+                inside = old[lost[0] : lost[-1] + 1]
+                assert not new[lost[0] : lost[-1] + 1][inside].any()
+        kept = after["observed"]
+        np.testing.assert_array_equal(after["values"][kept], before["values"][kept])
+
+
+def test_series_window_warp_changes_the_pace_of_one_window_and_keeps_order_and_end():
+    before, after = changed_series(3, warp=1.0, warp_factor=2.0)
+    np.testing.assert_array_equal(after["values"], before["values"])
+    for old, new in zip(parted(before["time_s"]), parted(after["time_s"]), strict=True):
+        np.testing.assert_allclose(new[-1], old[-1], rtol=1e-5)
+        assert (np.diff(new) > 0).all()
+        ratio = np.diff(new) / np.diff(old) if len(new) > 1 else np.ones(1)
+        changed = np.flatnonzero(np.abs(ratio - 1) > 1e-3)
+        assert ((ratio > 0.49) & (ratio < 2.01)).all()
+        if len(changed):
+            np.testing.assert_allclose(ratio[changed[0] : changed[-1] + 1], ratio[changed[0]], rtol=1e-2)
+    assert (after["time_s"] != before["time_s"]).any()
+
+
+def test_frames_of_a_clip_are_changed_alike():
+    frame = draw(1).integers(0, 256, (1, 24, 32, 3), dtype=np.uint8)
+    pixels = np.repeat(frame, 9, axis=0)
+    values = {"pixels": pixels, "time_s": np.arange(9, dtype=np.float32)}
+    augment = VideoAugment(ImageAugment(warped=1, erase=1, rand=3), dropout=0.5)
+    after = augment(values, np.array([5, 4]), draw())
+    for clip in (after["pixels"][:5], after["pixels"][5:]):
+        assert (clip == clip[:1]).all()
+        assert (clip[0] != frame[0]).any()
+    assert (after["pixels"][0] != after["pixels"][5]).any()
+    assert after["time_s"] is values["time_s"]
+
+
+def test_a_lost_frame_leaves_the_one_before_it_of_the_same_clip():
+    pixels = np.broadcast_to(np.arange(60, dtype=np.uint8)[:, None, None, None], (60, 2, 2, 3)).copy()
+    lengths = np.array([1, 29, 30])
+    still = VideoAugment(ImageAugment(**NO_PICTURE), dropout=0.4)
+    shown = still({"pixels": pixels}, lengths, draw())["pixels"][:, 0, 0, 0].astype(int)
+    assert (shown[[0, 1, 30]] == [0, 1, 30]).all()
+    assert (np.diff(shown) >= 0).all()
+    assert (shown <= np.arange(60)).all()
+    assert (shown[30:] >= 30).all()
+    assert 0.2 < np.mean(shown != np.arange(60)) < 0.6
+    none = VideoAugment(ImageAugment(**NO_PICTURE), dropout=0)({"pixels": pixels}, lengths, draw())["pixels"]
+    np.testing.assert_array_equal(none, pixels)
+    with pytest.raises(InputError, match="dropout of VideoAugment must be 0 to 1"):
+        VideoAugment(dropout=2)

@@ -11,6 +11,7 @@ import pytest
 from omnifuse.data import cache as cache_module
 from omnifuse.data.audio import AudioPreprocessor
 from omnifuse.data.cache import MediaCache
+from omnifuse.data.decoded import DecodedMedium
 from omnifuse.data.image import ImagePreprocessor
 
 KEY = "ab" * 32
@@ -88,10 +89,16 @@ def test_objects_are_never_unpickled(tmp_path):
     assert cache.get(KEY, SMALL) is None
 
 
-def test_several_arrays_are_not_kept(tmp_path):
+def test_several_arrays_are_kept_in_their_order(tmp_path):
     cache = MediaCache(tmp_path)
-    cache.put(KEY, SMALL, {**ARRAYS, "more": np.zeros(1)})
-    assert cache.get(KEY, SMALL) is None
+    more = {**ARRAYS, "more": np.arange(3, dtype=np.float32), "none": np.zeros((0, 2), np.uint8)}
+    cache.put(KEY, SMALL, DecodedMedium(more, [("cut_media", "only the first 2 s are used")]))
+    found = cache.get(KEY, SMALL)
+    assert list(found) == list(more)
+    for name, array in more.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].dtype == array.dtype
+    assert found.remarks == (("cut_media", "only the first 2 s are used"),)
 
 
 def test_t33_disk_that_cannot_be_written_is_no_reason_to_stop(tmp_path, monkeypatch):

@@ -49,7 +49,7 @@ def test_hidden_files_and_folders_are_no_classes(tmp_path):
 @pytest.mark.parametrize(
     ("names", "words"),
     [
-        (["a.png"], "holds no class folders with pictures, sounds or texts. Put files"),
+        (["a.png"], "holds no class folders with pictures, sounds, videos or texts. Put files"),
         (["x.csv", "pictures/readme.md"], "holds no class folders.*Give the table itself: .*x.csv"),
         (["dev/cat/1.png", "test/cat/1.png"], "has dev, test but no train. Name one part train"),
         (["train/cat/1.png", "val/cat/2.png", "dev/cat/3.png"], "has two dev parts: dev and val. Join them"),

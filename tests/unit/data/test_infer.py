@@ -133,11 +133,6 @@ def test_absent_media_are_dropped_unless_they_are_all():
     )
 
 
-def test_video_is_not_learnt_from():
-    schema = schema_of(rows(clip=[f"{i}.mp4" for i in range(COUNT)]), "label")
-    assert schema.dropped["clip"] == "it holds video, which this version does not learn from"
-
-
 @pytest.mark.parametrize(
     ("cells", "kind", "classes"),
     [
@@ -245,7 +240,7 @@ def test_too_many_classes(monkeypatch):
         (("label",), {"group": "towwn"}, "--group names the column 'towwn', .* did you mean 'town'"),
         (("label",), {"time": "days"}, "--time names the column 'days', .* did you mean 'day'"),
         (("label",), {"fields": {"note": "txt"}}, "there is no modality 'txt'. did you mean 'text'"),
-        (("label",), {"fields": {"note": "video"}}, "there is no modality 'video'"),
+        (("label",), {"fields": {"note": "graph"}}, "there is no modality 'graph'"),
         (("label",), {"tasks": {"town": "tagging"}}, "--task names 'town', which is no label. Say --label town"),
         (("label", "label"), {}, "--label names 'label' twice"),
         (("label",), {"group": "label"}, "--group and --label both name 'label'"),

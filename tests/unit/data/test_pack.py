@@ -11,7 +11,7 @@ import omnifuse.data.pack as pack_module
 from omnifuse.data.audio import AudioPreprocessor
 from omnifuse.data.image import ImagePreprocessor
 from omnifuse.data.media import MediaDoor
-from omnifuse.data.pack import Pack, build_packs, empty_arrays
+from omnifuse.data.pack import Pack, build_packs
 from omnifuse.data.preprocessors import fit_preprocessors
 from omnifuse.data.tables import open_table
 from omnifuse.schema import Field, Modality, Schema, Target, TaskKind
@@ -54,6 +54,8 @@ COLUMNS = {
     "call": Modality.AUDIO,
     "note": Modality.TEXT,
     "when": Modality.DATE,
+    "spot": Modality.PLACE,
+    "topics": Modality.TAGS,
     "age": Modality.NUMBER,
     "town": Modality.CATEGORY,
 }
@@ -67,12 +69,17 @@ ROWS = [
         "call": DRAW.normal(size=8000),
         "note": "red dog",
         "when": "2024-01-02",
+        "spot": "48.1, 11.6",
+        "topics": "a|b",
         "age": "4",
         "town": "A",
     },
-    {"photo": None, "call": None, "note": None, "when": None, "age": None, "town": None},
-    {"photo": b"broken", "call": np.zeros((2, 2, 2)), "note": "cat", "when": "soon", "age": "old", "town": "B"},
-    {"photo": photo(9), "call": DRAW.normal(size=900), "note": "red", "when": "2024-03-04", "age": "5", "town": "A"},
+    {"photo": None, "call": None, "note": None, "when": None, "age": None, "town": None}
+    | {"spot": None, "topics": None},
+    {"photo": b"broken", "call": np.zeros((2, 2, 2)), "note": "cat", "when": "soon", "age": "old", "town": "B"}
+    | {"spot": "here", "topics": ["b", "c"]},
+    {"photo": photo(9), "call": DRAW.normal(size=900), "note": "red", "when": "2024-03-04", "age": "5", "town": "A"}
+    | {"spot": (48.2, 11.5), "topics": ["a"]},
 ]
 
 
@@ -86,7 +93,7 @@ def packs_of(rows, **options):
 def test_every_modality_is_packed_and_bad_cells_are_named(num_workers):
     preprocessors, packs, bad = packs_of(ROWS, num_workers=num_workers)
     assert set(packs) == set(preprocessors)
-    assert {(cell.row, cell.field) for cell in bad} == {(2, "photo"), (2, "call"), (2, "when"), (2, "age")}
+    assert {(cell.row, cell.field) for cell in bad} == {(2, "photo"), (2, "call"), (2, "when"), (2, "spot"), (2, "age")}
     reasons = {cell.field: cell.reason for cell in bad}
     assert "not PNG, JPEG" in reasons["photo"]
     assert "'old' is not a number" in reasons["age"]
@@ -95,6 +102,8 @@ def test_every_modality_is_packed_and_bad_cells_are_named(num_workers):
         "call": [1, 0, 0, 1],
         "note": [1, 0, 1, 1],
         "when": [1, 0, 0, 1],
+        "spot": [1, 0, 0, 1],
+        "topics": [1, 0, 1, 1],
     }.items():
         np.testing.assert_array_equal(packs[name].present, np.array(present, bool))
     np.testing.assert_array_equal(
@@ -102,7 +111,7 @@ def test_every_modality_is_packed_and_bad_cells_are_named(num_workers):
     )
     for name, pack in packs.items():
         assert len(pack.offsets) == 5
-        expected = {key: (array.dtype, array.shape[1:]) for key, array in empty_arrays(preprocessors[name]).items()}
+        expected = {key: (array.dtype, array.shape[1:]) for key, array in preprocessors[name].empty().items()}
         assert {key: (array.dtype, array.shape[1:]) for key, array in pack.arrays.items()} == expected
 
 
@@ -113,7 +122,7 @@ def test_columns_that_the_table_lacks_are_missing():
     assert bad == []
     for name, pack in packs.items():
         assert pack.present.all() if name == "note" else not pack.present.any()
-        assert set(pack.arrays) == set(empty_arrays(preprocessors[name]))
+        assert set(pack.arrays) == set(preprocessors[name].empty())
         assert pack.take(np.array([1, 0])).present.shape == (2,)
 
 

@@ -276,5 +276,5 @@ def test_protocol_ends_quietly_where_the_stream_is_cut():
         assert len(received) == expected
     assert received[0][0] == {"ready": True}
     header, body = received[1]
-    assert header == {"name": "pixels", "dtype": "|u1", "shape": [1, 4, 4, 3]}
+    assert header == {"arrays": [{"name": "pixels", "dtype": "|u1", "shape": [1, 4, 4, 3]}]}
     assert body == bytes([7]) * 48

@@ -11,7 +11,14 @@ from tests.column_table import ColumnTable
 from omnifuse.data.audio import AudioPreprocessor
 from omnifuse.data.pack import Pack
 from omnifuse.evaluation import BaselineData, score, simple_baselines
-from omnifuse.evaluation.features import cosine_basis, date_features, picture_features, sound_features, table_features
+from omnifuse.evaluation.features import (
+    cosine_basis,
+    date_features,
+    picture_features,
+    sound_features,
+    table_features,
+    video_features,
+)
 from omnifuse.evaluation.learners import TREES, VECTOR_MACHINE, learn_and_answer
 from omnifuse.schema import Field, Modality, Schema, Target, TaskKind
 
@@ -211,6 +218,18 @@ def test_sound_features_by_hand():
     np.testing.assert_allclose(found[0], [2, 4, 1, 1, 1, 1, 1, 1], atol=1e-6)
     np.testing.assert_allclose(found[2], [1, 3, 0, 0, 0, 0, 0, 0], atol=1e-6)
     assert np.isnan(found[1]).all()
+
+
+def test_video_features_tell_a_clip_from_the_same_played_backwards():
+    frames = np.stack([np.full((20, 20, 3), level, np.uint8) for level in (0, 50, 100, 250)])
+    found = video_features(pack_of([{"pixels": frames}, {"pixels": frames[::-1]}, None, {"pixels": frames[:1]}]))
+    assert np.isnan(found[2]).all()
+    means, changes = np.split(found, 2, axis=1)
+    np.testing.assert_allclose(means[0], means[1], atol=1e-6)
+    np.testing.assert_allclose(means[0, :256], 100 / 255, atol=1e-5)
+    np.testing.assert_allclose(changes[0], -changes[1], atol=1e-6)
+    np.testing.assert_allclose(changes[0, :256], 150 / 255, atol=1e-5)
+    assert (changes[3] == 0).all()
 
 
 def test_picture_features_by_hand():

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from omnifuse.readout import RawOutputs, TargetReadout, make_predictions
+from omnifuse.readout.interval import SpreadCalibration
 from omnifuse.readout.predictions import NOTHING_READABLE, answer_of
+from omnifuse.readout.target_readout import SubsetCalibration
 from omnifuse.schema import Target, TaskKind
 
 KIND = TargetReadout(Target("kind", TaskKind.CLASSIFICATION, ("03", "3")), ("note",), threshold=0.7)
@@ -37,6 +39,27 @@ def test_a_number_has_no_confidence():
     found = answer_of(PRICE, np.float64(3.5), proba=True)
     assert (found.value, found.confidence, found.probabilities, found.abstained) == (3.5, None, None, False)
     assert type(found.value) is float
+
+
+def test_a_number_has_an_interval_where_one_is_known():
+    found = answer_of(PRICE, np.float64(3.5), proba=False, interval=np.array([2.5, 4.5]))
+    assert (found.value, found.low, found.high, found.confidence) == (3.5, 2.5, 4.5, None)
+    for interval in (None, np.array([np.nan, np.nan]), np.array([-np.inf, np.inf])):
+        found = answer_of(PRICE, np.float64(3.5), proba=False, interval=interval)
+        assert (found.low, found.high) == (None, None)
+    by = SubsetCalibration(interval=SpreadCalibration(0.5, {"fused": 1.0}))
+    readout = TargetReadout(PRICE.target, ("note",), {"note": by}, mean=5.0, scale=2.0)
+    raw = RawOutputs(
+        {"price": np.array([[[1.0], [1.0]]])},
+        {"price": {}},
+        {"note": np.array([True, False])},
+        spreads={"price": {"fused": np.array([[3.0, 3.0]])}},
+    )
+    one, two = make_predictions(raw, {"price": readout}, row_ids=[0, 1], warnings=[[], []], model_id="x")
+    assert (one.targets["price"].low, one.targets["price"].high) == pytest.approx((7 - 3, 7 + 3))
+    assert one.to_json()["targets"]["price"]["high"] == pytest.approx(10.0)
+    assert two.targets["price"].low is None
+    assert "low" not in two.to_json()["targets"]["price"]
 
 
 def test_rows_keep_order_ids_warnings_and_errors():

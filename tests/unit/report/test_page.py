@@ -56,3 +56,17 @@ def test_without_a_value_there_is_no_chart_and_no_colour(tmp_path):
     (chart,) = section(tmp_path, subsets={}, accuracy=None)
     assert "<svg" not in chart
     assert "Blue" not in chart
+
+
+def test_charts_show_the_metric_that_the_page_leads_with(tmp_path):
+    score = {"low": None, "high": None}
+    result = {
+        "task": "classification",
+        "metrics": {"accuracy": {"value": 0.9, **score}, "roc_auc": {"value": 0.8, **score}},
+        "subsets": {"image+audio": {"accuracy": 0.9, "roc_auc": 0.8}, "image": {"accuracy": 0.9, "roc_auc": 0.55}},
+    }
+    for leading, words, shown in (((), "Accuracy. Blue", "0.900"), (("roc_auc",), "ROC AUC. Blue", "0.550")):
+        data = ReportData("t", "s", (), "", (TargetData("digit", result, leading=leading),))
+        text = write_report(data, tmp_path / "report.html").read_text(encoding="utf-8")
+        assert words in text
+        assert shown in text

@@ -11,6 +11,7 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from omnifuse import fit
 from omnifuse.schema import Modality, TaskKind
 from omnifuse.tasks import ForestHead, KernelHead, LinearHead, Summary, readable_widths, shallow_names
 from omnifuse.tasks import forest as forest_module
@@ -196,6 +197,16 @@ def test_too_few_labels_leave_the_head_as_it_was(head_class, draw):
     assert not head(summaries_of(draw), ROWS).any()
 
 
+def test_with_many_classes_no_forest_is_grown(tmp_path):
+    draw = np.random.default_rng(0)
+    rows = [{"x": draw.normal(), "few": "ab"[k % 2], "many": f"c{k % 70}"} for k in range(140)]
+    model = fit(rows, ("few", "many"), out=tmp_path / "run", epochs=1, baselines=False, logger="none")
+    heads = dict(zip(model.network.members[0].shallow_targets, model.network.members[0].shallow, strict=True))
+    assert set(heads["few"]) == {"kernel", "forest"}
+    assert set(heads["many"]) == {"kernel"}
+    assert len(model.predict(rows[:3])) == 3
+
+
 def test_which_fields_a_shallow_head_reads():
     class Encoder(torch.nn.Module):
         def __init__(self, width):
@@ -210,3 +221,27 @@ def test_which_fields_a_shallow_head_reads():
     assert readable_widths("forest", encoders, modalities) == {"table": 4, "note": 6}
     assert readable_widths("linear", encoders, modalities) == {"table": 4, "note": 6}
     assert readable_widths("kernel", encoders, modalities) == {"table": 4, "note": 6, "picture": 9}
+
+
+def test_the_spread_of_the_forest_is_the_deviation_of_the_rows_in_its_leaves(draw, monkeypatch):
+    monkeypatch.setattr(forest_module, "NUM_TREES", 20)
+    summaries = summaries_of(draw)
+    wanted = columns_of(summaries) @ draw.normal(size=10) + draw.normal(size=ROWS)
+    head = ForestHead(WIDTHS, 1, TaskKind.REGRESSION)
+    _, before = head.answer(summaries, ROWS)
+    torch.testing.assert_close(before, torch.ones(ROWS))
+    head.fit(summaries, torch.from_numpy(wanted.astype(np.float32)).unsqueeze(1))
+    values, spread = head.answer(summaries, ROWS)
+    features = np.concatenate([item.values.numpy() for item in summaries.values()], axis=1)
+    features = features[:, forest_module._copies(WIDTHS)]
+    forest = grown(TaskKind.REGRESSION, 1, int(head.seed)).fit(features, wanted.astype(np.float32))
+    leaves = forest.apply(features)
+    pairs = [(tree.tree_, leaf) for tree, leaf in zip(forest.estimators_, leaves.T, strict=True)]
+    means = np.stack([tree.value[leaf, 0, 0] for tree, leaf in pairs])
+    variances = np.stack([tree.impurity[leaf] for tree, leaf in pairs])
+    # The law of total variance: within the leaves, and between the trees
+    wide = np.sqrt(variances.mean(axis=0) + means.var(axis=0))
+    np.testing.assert_allclose(spread.numpy(), wide, rtol=2e-3, atol=2e-3)
+    assert torch.equal(values, head(summaries, ROWS))
+    nobody = {name: Summary(item.values * 0, ~item.present & False) for name, item in summaries.items()}
+    assert head.answer(nobody, ROWS)[1][0].item() == pytest.approx(wanted.std(), rel=1e-3)

@@ -1,5 +1,7 @@
 """Networks side by side: groups, failures, interruption, randomness of their own."""
 
+import os
+import signal
 import threading
 
 import pytest
@@ -53,8 +55,44 @@ def test_a_failure_halts_the_others_and_is_raised():
     assert ended == [True, True]
 
 
-def test_one_network_runs_in_the_calling_thread():
-    assert side_by_side([lambda halt: threading.current_thread()]) == [threading.current_thread()]
+def test_one_network_has_a_thread_of_its_own_and_all_cores():
+    seen = side_by_side([lambda halt: (threading.current_thread(), torch.get_num_threads())])
+    assert seen[0][0] is not threading.current_thread()
+    assert seen[0][1] == torch.get_num_threads()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_an_interruption_asks_for_checkpoints(count):
+    asked, all_started = [], threading.Barrier(count)
+
+    def waits(halt):
+        all_started.wait(20)
+        if halt.wait(20):
+            asked.append(halt.save)
+        raise Halted
+
+    def interrupts(halt):
+        all_started.wait(20)
+        os.kill(os.getpid(), signal.SIGINT)
+        if halt.wait(20):
+            asked.append(halt.save)
+        raise Halted
+
+    with pytest.raises(KeyboardInterrupt):
+        side_by_side([interrupts, *[waits] * (count - 1)])
+    assert asked == [True] * count
+
+
+def test_a_failure_does_not_ask_for_checkpoints():
+    asked = []
+
+    def waits(halt):
+        asked.append(halt.wait(20) and not halt.save)
+        raise Halted
+
+    with pytest.raises(ZeroDivisionError):
+        side_by_side([lambda halt: 1 // 0, waits])
+    assert asked == [True]
 
 
 def test_a_generator_of_its_own_repeats_whatever_else_is_drawn():

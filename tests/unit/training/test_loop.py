@@ -68,6 +68,37 @@ def test_resume_after_a_crash_equals_the_uninterrupted_run_to_the_bit(plain_prob
     assert result.steps == whole[1].steps == 12
 
 
+def test_resume_with_muon_stochastic_depth_and_sampling_equals_the_uninterrupted_run(
+    plain_problem, tmp_path, each_step
+):
+    spec = replace(SPEC, optimiser="muon")
+    weights = np.linspace(0.2, 1.8, len(plain_problem.prepared.rows))
+
+    def run(place=None, **more):
+        model = plain_problem.network(stochastic_depth=0.5)
+        source = plain_problem.source(weights=weights)
+        trainer = Trainer(model, source, spec, seed=3, place=place, report=more.get("report"))
+        trainer.run(resume=more.get("resume", False))
+        return {name: value.clone() for name, value in model.state_dict().items()}
+
+    expected = run()
+    place = CheckpointFolder(tmp_path)
+    with pytest.raises(StoppedError):
+        run(place, report=stop_at(7))
+    assert same(run(place, resume=True), expected)
+    assert not same(expected, train(plain_problem, spec=spec)[0])
+
+
+def test_resume_with_another_optimiser_or_sampling_is_refused(plain_problem, tmp_path):
+    place = CheckpointFolder(tmp_path)
+    train(plain_problem, place)
+    with pytest.raises(ArtefactError, match=r"another table.*optimiser or sampling"):
+        train(plain_problem, place, resume=True, spec=replace(SPEC, optimiser="muon"))
+    source = plain_problem.source(weights=np.ones(len(plain_problem.prepared.rows)))
+    with pytest.raises(ArtefactError, match=r"another table.*optimiser or sampling"):
+        Trainer(plain_problem.network(), source, SPEC, seed=3, place=place).run(resume=True)
+
+
 def test_resume_of_a_finished_run_trains_nothing_and_gives_the_same(plain_problem, whole, tmp_path):
     place = CheckpointFolder(tmp_path)
     train(plain_problem, place)
@@ -177,5 +208,5 @@ def test_resume_with_other_rows_or_seed_is_refused(plain_problem, tmp_path):
     place = CheckpointFolder(tmp_path)
     train(plain_problem, place)
     trainer = Trainer(plain_problem.network(), plain_problem.source(seed=1), SPEC, seed=3, place=place)
-    with pytest.raises(ArtefactError, match="another table, seed or batch size"):
+    with pytest.raises(ArtefactError, match="another table, seed, batch size"):
         trainer.run(resume=True)
