@@ -14,6 +14,8 @@ import torch
 from torch import nn
 
 Result = TypeVar("Result")
+# Longest time until a signal is seen
+WAKE_S = 0.5
 
 
 class Halt(threading.Event):
@@ -61,6 +63,12 @@ def available_lanes() -> int:
     return 1 if torch.cuda.is_available() else torch.get_num_threads()
 
 
+def _wait(end: threading.Event) -> None:
+    """Wait, and wake now and then: a signal that the system hands to another thread does not end a wait by itself."""
+    while not end.wait(WAKE_S):
+        pass
+
+
 def side_by_side(jobs: Sequence[Job[Result]]) -> list[Result]:
     """Run jobs on threads that share the cores, and wait for all of them.
 
@@ -98,13 +106,13 @@ def side_by_side(jobs: Sequence[Job[Result]]) -> list[Result]:
         for thread in threads:
             thread.start()
         for end in ended:
-            end.wait()
+            _wait(end)
     except BaseException:
         halt.save = True
         halt.set()
         for thread, end in zip(threads, ended, strict=True):
             if thread.ident is not None:  # the signal may have come before all were started
-                end.wait()
+                _wait(end)
         raise
     finally:
         torch.set_num_threads(before)
