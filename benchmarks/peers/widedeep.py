@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from torch import library as torch_operators
 
 # Wheels of torchvision for GPUs import on a processor once the operators that their library registers have a schema
 for schema in ("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor", "qnms(Tensor dets) -> Tensor"):
     try:
-        torch.library.Library("torchvision", "FRAGMENT").define(schema)
+        torch_operators.Library("torchvision", "FRAGMENT").define(schema)
     except RuntimeError:
         break
 

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from omnifuse.layers import ConvBlock, GatedBlock, TransformerBlock, sinusoids
+from omnifuse.layers import ConvBlock, GatedBlock, TransformerBlock
+from omnifuse.layers.positions import grid_positions
 from omnifuse.tokens import FieldBatch, Tokens, gathered, group_means
 
 
@@ -161,14 +162,7 @@ class TransformerImageEncoder(nn.Module):
         widths = [3, *[max(dim >> (halvings - step), 8) for step in range(1, halvings)], dim]
         self.stem = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in pairwise(widths))
         rows, columns = -(-height // 2**halvings), -(-width // 2**halvings)
-        grid = torch.cat(
-            [
-                sinusoids(rows, dim // 2)[:, None].expand(rows, columns, dim // 2),
-                sinusoids(columns, dim - dim // 2)[None].expand(rows, columns, dim - dim // 2),
-            ],
-            dim=2,
-        )
-        self.register_buffer("positions", 0.1 * grid.reshape(rows * columns, dim), persistent=False)
+        self.register_buffer("positions", 0.1 * grid_positions(rows, columns, dim), persistent=False)
         block = GatedBlock if gated else TransformerBlock
         self.blocks = nn.ModuleList(block(dim, num_heads, dropout=dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -110,7 +111,7 @@ class AgeEmbedding(nn.Module):
         return out
 
 
-class _SeriesEncoder(nn.Module):
+class _SeriesEncoder(nn.Module, ABC):
     """What both encoders share: unpacking, statistics as the first token, and what is fed to them at each step."""
 
     def __init__(self, *, dim: int, num_channels: int, step_s: float, dropout: float) -> None:
@@ -162,9 +163,9 @@ class _SeriesEncoder(nn.Module):
         ones = kept.new_ones((kept.shape[0], 1))
         return Tokens(torch.cat([whole, tokens], dim=1), torch.cat([ones, kept], dim=1))
 
+    @abstractmethod
     def _over_time(self, inputs: Tensor, time_s: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """(P, F, 2 C + 1), (P, F) and (P, F) to tokens (P, T, D) and their mask."""
-        raise NotImplementedError
 
 
 class ConvSeriesEncoder(_SeriesEncoder):

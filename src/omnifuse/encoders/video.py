@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from omnifuse.encoders.image import PixelScale, conv_stages
-from omnifuse.layers import MLP, ConvBlock, GatedBlock, TransformerBlock, sinusoids
+from omnifuse.layers import MLP, ConvBlock, GatedBlock, TransformerBlock
+from omnifuse.layers.positions import grid_positions
 from omnifuse.layers.time_tokens import time_tokens
 from omnifuse.tokens import FieldBatch, Tokens, pad_packed
 
@@ -262,11 +263,7 @@ class SpaceTimeVideoEncoder(_VideoEncoder):
         widths = [6, *[max(dim >> (halvings - step), 8) for step in range(1, halvings)], dim]
         self.stem = nn.ModuleList(nn.Conv2d(widths[i], widths[i + 1], 3, 2, 1) for i in range(halvings))
         rows, columns = -(-height // 2**halvings), -(-width // 2**halvings)
-        grid = [
-            sinusoids(rows, dim // 2)[:, None].expand(rows, columns, dim // 2),
-            sinusoids(columns, dim - dim // 2)[None].expand(rows, columns, dim - dim // 2),
-        ]
-        self.register_buffer("positions", 0.1 * torch.cat(grid, dim=2).reshape(rows * columns, dim), persistent=False)
+        self.register_buffer("positions", 0.1 * grid_positions(rows, columns, dim), persistent=False)
         self.blocks = nn.ModuleList(_SpaceTimeBlock(dim, num_heads, dropout=dropout, gated=gated) for _ in range(depth))
         self.norm = nn.LayerNorm(dim)
 

@@ -32,3 +32,10 @@ def _table(num_positions: int, dim: int) -> np.ndarray:
     rates = np.exp(np.arange(half) * (-math.log(10_000.0) / max(half - 1, 1)))
     angles = np.arange(num_positions)[:, None] * rates
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)[:, :dim].astype(np.float32)
+
+
+def grid_positions(rows: int, columns: int, dim: int) -> Tensor:
+    """(rows * columns, dim) positions of a grid: sinusoids of the row, then of the column."""
+    down = sinusoids(rows, dim // 2)[:, None].expand(rows, columns, dim // 2)
+    across = sinusoids(columns, dim - dim // 2)[None].expand(rows, columns, dim - dim // 2)
+    return torch.cat([down, across], dim=2).reshape(rows * columns, dim)

@@ -24,7 +24,7 @@ class ClassificationTask(nn.Module):
         pooling: Of the field heads.
         auxiliary: Weight of the field heads' mean loss.
         label_smoothing: Share of the label that is spread evenly over all classes.
-        members: Field to the number of its encoder\'s members, see `Heads`.
+        members: Field to the number of its encoder's members, see `Heads`.
 
     References: Szegedy et al. 2016, section 7 (label smoothing).
     """

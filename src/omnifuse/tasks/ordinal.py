@@ -35,7 +35,7 @@ class OrdinalTask(nn.Module):
         pooling: Of the field heads.
         auxiliary: Weight of the field heads' mean loss.
         label_smoothing: Share of the label that goes to the neighbouring levels.
-        members: Field to the number of its encoder\'s members, see `Heads`.
+        members: Field to the number of its encoder's members, see `Heads`.
 
     References: McCullagh 1980, Regression Models for Ordinal Data, section 2; Cheng et al. 2008, A neural network
     approach to ordinal regression. Smoothing: Diaz and Marathe 2019, Soft Labels for Ordinal Regression (neighbours

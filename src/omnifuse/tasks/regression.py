@@ -31,7 +31,7 @@ class RegressionTask(nn.Module):
         pooling: Of the field heads.
         auxiliary: Weight of the field heads' mean loss.
         label_smoothing: Not used; the same arguments as every task.
-        members: Field to the number of its encoder\'s members, see `Heads`.
+        members: Field to the number of its encoder's members, see `Heads`.
     """
 
     kind = TaskKind.REGRESSION

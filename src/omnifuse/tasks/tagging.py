@@ -24,7 +24,7 @@ class TaggingTask(nn.Module):
         pooling: Of the field heads.
         auxiliary: Weight of the field heads' mean loss.
         label_smoothing: How far 0 and 1 are drawn towards 0.5.
-        members: Field to the number of its encoder\'s members, see `Heads`.
+        members: Field to the number of its encoder's members, see `Heads`.
     """
 
     kind = TaskKind.TAGGING
