@@ -137,7 +137,7 @@ class Bench:
     def model(self) -> Any:
         import torch
 
-        from omnifuse.presets import build_from_spec
+        from omnifuse.building import build_from_spec
         from omnifuse.training.batches import make_batch
 
         torch.manual_seed(0)

@@ -114,7 +114,7 @@ class Problem:
         """A network of the preset with some parts of its specification changed."""
         import torch
 
-        from omnifuse.presets import build_from_spec
+        from omnifuse.building import build_from_spec
         from omnifuse.training.batches import make_batch
 
         torch.manual_seed(seed)

@@ -1,22 +1,18 @@
-"""Presets own configuration: frozen dataclasses from which models are built. One dial: tiny, small, base, or auto."""
+"""Presets own configuration: frozen dataclasses, read by `building`. One dial: tiny, small, base, or auto."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from torch import nn
-
 from omnifuse.association import ALIGNMENTS
-from omnifuse.encoders import DEFAULT_ENCODERS, EncoderOptions, Projectors, SharedTrunk, encoder_entry
+from omnifuse.encoders import DEFAULT_ENCODERS
 from omnifuse.errors import ArtefactError, InputError, did_you_mean
 from omnifuse.fusion import FUSIONS
-from omnifuse.layers import POOLINGS, set_stochastic_depth
-from omnifuse.model import MultimodalModel
+from omnifuse.layers import POOLINGS
 from omnifuse.schema import Modality, Schema
-from omnifuse.tasks import NO_SHALLOW_HEAD, SHALLOW_HEADS, TASKS, readable_widths, shallow_names
+from omnifuse.tasks import NO_SHALLOW_HEAD, SHALLOW_HEADS, shallow_names
 
 # Setting to its smallest and largest value
 _RANGES: dict[str, tuple[float, float]] = {
@@ -367,71 +363,3 @@ def with_settings(preset: Preset, settings: Mapping[str, str]) -> Preset:
             raise InputError(f"there is no setting '{name}'", fix=did_you_mean(name, known))
     # All at once: dim and num_heads may fit only together
     return replace(preset, model=replace(preset.model, **model), training=replace(preset.training, **training), **sizes)
-
-
-def build_from_spec(
-    schema: Schema, preprocessors: Mapping[str, Any], spec: ModelSpec, *, member: int = 0
-) -> MultimodalModel:
-    """Build one network for the inputs and targets of a schema.
-
-    Args:
-        schema: Inputs and targets.
-        preprocessors: Input to fitted preprocessor.
-        spec: What to build.
-        member: Number of the member, which tells its fusion in an ensemble of fusions.
-
-    Raises:
-        InputError: An encoder's name is unknown or reads another modality.
-    """
-    options = EncoderOptions(spec.dim, spec.encoder_depth, spec.num_heads, spec.dropout, spec.gated)
-    encoders: dict[str, nn.Module] = {}
-    modalities: dict[str, Modality] = {}
-    for item in schema.inputs:
-        entry = encoder_entry(spec.encoder_of(item.name, item.modality), item.modality)
-        encoders[item.name] = entry.build(preprocessors[item.name], options)
-        modalities[item.name] = item.modality
-    names = tuple(encoders)
-    widths = {name: int(getattr(encoder, "dim", spec.dim)) for name, encoder in encoders.items()}
-    members = {name: int(count) for name, item in encoders.items() if (count := getattr(item, "num_members", 0))}
-    trunk = None
-    if spec.shared_trunk:
-        trunk = SharedTrunk(spec.dim, depth=spec.shared_trunk, num_heads=spec.num_heads, dropout=spec.dropout)
-    tasks = {
-        target.name: TASKS[target.kind](
-            target,
-            spec.dim,
-            names,
-            dropout=spec.head_dropout,
-            pooling=spec.pooling,
-            auxiliary=spec.auxiliary,
-            label_smoothing=spec.label_smoothing,
-            members=members,
-        )
-        for target in schema.targets
-    }
-    num_outputs = {target: int(task.num_outputs) for target, task in tasks.items()}  # type: ignore[arg-type]
-    read = {name: readable_widths(name, encoders, modalities) for name in shallow_names(spec.shallow)}
-    shallow = {
-        target: {
-            name: SHALLOW_HEADS[name](widths_read, num_outputs[target], task.kind)  # type: ignore[arg-type]
-            for name, widths_read in read.items()
-            if widths_read and num_outputs[target] <= getattr(SHALLOW_HEADS[name], "most_outputs", math.inf)
-        }
-        for target, task in tasks.items()
-        if any(read.values())
-    }
-    fusion = ENSEMBLE[member % len(ENSEMBLE)] if spec.fusion == ENSEMBLE_FUSION else spec.fusion
-    model = MultimodalModel(
-        encoders,
-        Projectors(widths, {name: item.value for name, item in modalities.items()}, spec.dim),
-        FUSIONS[fusion](spec.dim, names, num_heads=spec.num_heads, depth=spec.fusion_depth, dropout=spec.dropout),
-        tasks,
-        trunk=trunk,
-        alignment=ALIGNMENTS[spec.alignment_loss](names, spec.dim) if spec.alignment and len(names) > 1 else None,
-        alignment_weight=spec.alignment,
-        shallow=shallow,
-        modality_dropout=spec.modality_dropout,
-    )
-    stages: list[Iterable[nn.Module]] = [model.encoders, [] if model.trunk is None else [model.trunk], [model.fusion]]
-    set_stochastic_depth(stages, spec.stochastic_depth)
-    return model

@@ -14,8 +14,8 @@ from omnifuse.api.partition import Partition
 from omnifuse.api.prepare import Prepared
 from omnifuse.api.scoring import bare_readout, crossfitted_scores
 from omnifuse.api.simple import Asked, simple_scores
+from omnifuse.building import build_from_spec
 from omnifuse.evaluation import count_flops, fit_readout
-from omnifuse.presets import build_from_spec
 from omnifuse.readout import TargetReadout
 from omnifuse.training.batches import make_batch
 from omnifuse.training.predict import Subset

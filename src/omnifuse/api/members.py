@@ -14,9 +14,10 @@ import numpy as np
 from omnifuse.api.options import FitOptions, Listener
 from omnifuse.api.partition import MemberRows, Partition
 from omnifuse.api.prepare import Prepared
+from omnifuse.building import build_from_spec
 from omnifuse.data.augment import Augmenter
 from omnifuse.model import MultimodalModel
-from omnifuse.presets import ModelSpec, TrainingSpec, build_from_spec
+from omnifuse.presets import ModelSpec, TrainingSpec
 from omnifuse.readout.raw import RawOutputs, concatenate
 from omnifuse.schema import Modality, Schema, TaskKind
 from omnifuse.tasks import ClassificationTask, OrdinalTask

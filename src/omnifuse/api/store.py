@@ -53,9 +53,10 @@ def load_model(folder: str | Path) -> Model:
     import torch
 
     from omnifuse.api.model import Model
+    from omnifuse.building import build_from_spec
     from omnifuse.data.preprocessors import preprocessors_from_json
     from omnifuse.model import Ensemble
-    from omnifuse.presets import ModelSpec, build_from_spec
+    from omnifuse.presets import ModelSpec
     from omnifuse.readout.target_readout import TargetReadout
     from omnifuse.schema import Schema
 
