@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,21 @@ def sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, with those above it that are absent, so that what is kept in it lasts through a power cut."""
+    made = [item for item in (folder, *folder.parents) if not item.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for item in reversed(made):
+        sync_folder(item.parent)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, as far as the system lets us, so that no power cut brings it back."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.parent.is_dir():
+        sync_folder(folder.parent)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

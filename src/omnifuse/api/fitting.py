@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +20,7 @@ from omnifuse.api.options import (
 )
 from omnifuse.api.run_lock import sole_fit
 from omnifuse.data.tables import Table, open_table
+from omnifuse.files import remove_folder
 from omnifuse.schema import Schema
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ class _Fit:
 
         options = self.options
         if not options.resume:  # else a later --resume of this run would take up networks of an older one
-            shutil.rmtree(options.out / "checkpoints", ignore_errors=True)
+            remove_folder(options.out / "checkpoints")
         cache = options.out / "cache"
         prepared = prepare(
             self.table,
