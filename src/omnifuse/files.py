@@ -47,7 +47,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.replace(path)
         sync_folder(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -66,6 +67,13 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what writers that were killed left unfinished in a folder that no writer is at work in."""
+    for path in folder.rglob("*.tmp"):
+        with suppress(OSError):
+            path.unlink()
 
 
 def sha256_of(path: Path) -> str:

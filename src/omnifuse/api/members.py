@@ -25,9 +25,10 @@ from omnifuse.training.batches import BatchSource, make_batch
 from omnifuse.training.checkpoint import CheckpointFolder
 from omnifuse.training.lanes import Halt, available_lanes, draws_globally, group_sizes, side_by_side
 from omnifuse.training.loggers import make_logger
-from omnifuse.training.loop import Report, Trainer, TrainingResult, spike_words
+from omnifuse.training.loop import Report, Trainer
 from omnifuse.training.precision import choose_batch_size, choose_precision
 from omnifuse.training.predict import Subset, run_subsets
+from omnifuse.training.result import TrainingResult, spike_words
 from omnifuse.training.sampling import row_weights
 
 # Encoders measure their statistics on at most so many training rows
@@ -202,6 +203,12 @@ def training_notes(results: Sequence[TrainingResult]) -> list[str]:
             notes.append(
                 f"Network {number}: {result.bad_steps} of {result.steps} steps were left out, since their loss or "
                 "gradient was not finite."
+            )
+        if result.unsaved:
+            step, reason = result.unsaved[-1]
+            notes.append(
+                f"Network {number}: {len(result.unsaved)} checkpoints could not be written, the last at step {step} "
+                f"({reason})."
             )
         if result.spikes:
             worst = max(result.spikes, key=lambda item: item[1] / max(item[2], 1e-12))

@@ -23,7 +23,8 @@ from omnifuse.errors import ArtefactError, MissingDependencyError, OmnifuseError
 from omnifuse.files import make_folder, remove_folder
 from omnifuse.presets import Preset, with_settings
 from omnifuse.training.lanes import Halt, side_by_side
-from omnifuse.training.loop import Trainer, TrainingResult
+from omnifuse.training.loop import Trainer
+from omnifuse.training.result import TrainingResult
 
 # A trial trains this share of the passes of a fit
 PASSES_SHARE, MAX_TRIALS = 0.25, 200

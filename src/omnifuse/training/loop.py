@@ -8,7 +8,6 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from omnifuse.training.loggers import Logger, NoLogger
 from omnifuse.training.mixing import cut_pictures, mix_soft_targets, mix_tokens, mixup_pairs
 from omnifuse.training.optimiser import WeightAverage, make_optimiser, rate_factor
 from omnifuse.training.precision import make_fabric
+from omnifuse.training.result import TrainingResult, spike_words
 
 Report = Callable[[dict[str, Any]], None]
 Judge = Callable[[MultimodalModel], float]
@@ -41,47 +41,6 @@ USABLE = 0.93
 REPLAN_SHARE, REPLANS = 0.3, 8
 # A loss so many times the median of the last ones is flagged; a usual loss below the floor counts as the floor
 SPIKE, SPIKE_WINDOW, SPIKE_FLOOR, LEAST_HISTORY = 100.0, 50, 1e-3, 10
-
-
-@dataclass
-class TrainingResult:
-    """How a training went.
-
-    Attributes:
-        losses: Loss of each step.
-        scores: (step, score) on the stopping rows, higher is better.
-        steps: Steps planned.
-        epochs: Passes over the rows, a fraction where the plan ends within one.
-        seconds: Wall time of this run.
-        samples_per_s: Rows a second, loader and all.
-        wait_share: Share of the time spent waiting for data.
-        bad_steps: Steps that were left out since loss or gradient was not finite.
-        spikes: (step, loss, usual loss) where a loss was 100 times the usual one or more.
-        precision: "fp32" or "bf16".
-        weights: (step, target to the weight of its loss), where losses are balanced.
-    """
-
-    losses: list[float] = field(default_factory=list)
-    scores: list[tuple[int, float]] = field(default_factory=list)
-    steps: int = 0
-    epochs: float = 0.0
-    seconds: float = 0.0
-    samples_per_s: float = 0.0
-    wait_share: float = 0.0
-    bad_steps: int = 0
-    spikes: list[tuple[int, float, float]] = field(default_factory=list)
-    precision: str = "fp32"
-    weights: list[tuple[int, dict[str, float]]] = field(default_factory=list)
-
-
-def spike_words(step: int, loss: float, usual: float) -> str:
-    """A spike of the loss in words.
-
-    Example:
-        >>> spike_words(7, 250.0, 0.5)
-        'the loss at step 7 was 250, 500 times the usual 0.5'
-    """
-    return f"the loss at step {step} was {loss:.3g}, {loss / max(usual, 1e-12):.3g} times the usual {usual:.3g}"
 
 
 class Trainer:
@@ -122,7 +81,8 @@ class Trainer:
         self.balancing = make_balancing(spec.balancing, model.targets)
         self.best: tuple[float, dict[str, Tensor]] | None = None
         self.best_step = 0
-        self.remark: str | None = None
+        self.remarks: list[str] = []
+        self.save_failed = False
 
     def run(self, *, seconds: float | None = None, epochs: int | None = None, resume: bool = False) -> TrainingResult:
         """Train.
@@ -155,7 +115,8 @@ class Trainer:
             unpack_state(self._take_best(saved), self.model, optimiser, average)
             step, planned = int(saved.facts["step"]), int(saved.facts["steps"])
             average = self._averaged_over(average, planned)
-            self._recall(saved.facts)
+            self.result.recall(saved.facts)
+            self.balancing.load(saved.facts["balancing"])
         fabric = make_fabric(self.result.precision)
         self.model.to(fabric.device)
         self.generator = torch.Generator(fabric.device)
@@ -281,7 +242,7 @@ class Trainer:
         usual = statistics.median(recent)
         if loss >= SPIKE * max(usual, SPIKE_FLOOR):
             self.result.spikes.append((step, loss, usual))
-            self.remark = f"{spike_words(step, loss, usual)} (rows {batch.rows.tolist()[:8]})"
+            self.remarks.append(f"{spike_words(step, loss, usual)} (rows {batch.rows.tolist()[:8]})")
             self.logger.log({"spike": loss / max(usual, SPIKE_FLOOR)}, step)
 
     def _mixed(self, batch: Batch, step: int) -> tuple[Any, ...]:
@@ -343,31 +304,30 @@ class Trainer:
                 "wait_share": self.source.waited / max(elapsed, 1e-9),
                 "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
                 "done": step == steps,
-                "remark": self.remark,
+                "remark": "; ".join(self.remarks) or None,
             }
         )
-        self.remark = None
+        self.remarks.clear()
 
     def _save(self, optimiser: torch.optim.Optimizer, average: WeightAverage, step: int, steps: int) -> None:
+        """Write a checkpoint; where the disk does not take it, that is said and training goes on."""
         if self.place is None:
             return
         tensors = pack_state(self.model, optimiser, average)
-        facts: dict[str, Any] = {
-            "step": step,
-            "steps": steps,
-            "identity": self._identity(),
-            "losses": self.result.losses,
-            "scores": self.result.scores,
-            "bad_steps": self.result.bad_steps,
-            "spikes": self.result.spikes,
-            "precision": self.result.precision,
-            "balancing": self.balancing.state(),
-            "weights": self.result.weights,
-        }
+        facts = {"step": step, "steps": steps, "identity": self._identity(), "balancing": self.balancing.state()}
+        facts |= self.result.facts()
         if self.best is not None:
             tensors |= {f"best/{name}": value for name, value in self.best[1].items()}
             facts |= {"best": self.best[0], "best_step": self.best_step}
-        self.place.save(Checkpoint(tensors, facts))
+        try:
+            self.place.save(Checkpoint(tensors, facts))
+            self.save_failed = False
+        except OSError as error:  # a training is worth more than its newest checkpoint, and the one before is whole
+            reason = error.strerror or str(error)
+            self.result.unsaved.append((step, reason))
+            if not self.save_failed:
+                self.remarks.append(f"the checkpoint of step {step} could not be written ({reason}); training goes on")
+            self.save_failed = True
 
     def _take_best(self, saved: Checkpoint) -> dict[str, Tensor]:
         """Take the best weights out of a checkpoint's tensors; the others are given back."""
@@ -375,15 +335,6 @@ class Trainer:
         if best:
             self.best, self.best_step = (float(saved.facts["best"]), best), int(saved.facts["best_step"])
         return {name: value for name, value in saved.tensors.items() if not name.startswith("best/")}
-
-    def _recall(self, facts: dict[str, Any]) -> None:
-        self.result.losses = [float(value) for value in facts["losses"]]
-        self.result.scores = [(int(step), float(score)) for step, score in facts["scores"]]
-        self.result.bad_steps = int(facts["bad_steps"])
-        self.result.spikes = [(int(step), float(loss), float(usual)) for step, loss, usual in facts.get("spikes", ())]
-        self.result.precision = str(facts["precision"])
-        self.balancing.load(facts["balancing"])
-        self.result.weights = [(int(step), dict(weights)) for step, weights in facts["weights"]]
 
     def _finish(self, average: WeightAverage, steps: int) -> None:
         """Put the averaged (best) weights into the model."""

@@ -187,23 +187,6 @@ def test_the_report_hears_of_each_step(plain_problem):
     assert heard[-1]["fraction"] == 1.0
 
 
-def test_t33_a_full_disk_leaves_the_old_checkpoint(plain_problem, whole, tmp_path, each_step, monkeypatch):
-    place = CheckpointFolder(tmp_path)
-    saves = []
-
-    def save(self, checkpoint, original=CheckpointFolder.save):
-        saves.append(1)
-        if len(saves) == 4:
-            raise OSError(28, "No space left on device")
-        original(self, checkpoint)
-
-    monkeypatch.setattr(CheckpointFolder, "save", save)
-    with pytest.raises(OSError, match="No space left"):
-        train(plain_problem, place)
-    assert place.load().facts["step"] == 3
-    assert same(train(plain_problem, place, resume=True)[0], whole[0])
-
-
 def test_resume_with_other_rows_or_seed_is_refused(plain_problem, tmp_path):
     place = CheckpointFolder(tmp_path)
     train(plain_problem, place)
