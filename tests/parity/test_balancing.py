@@ -124,4 +124,4 @@ def test_training_with_missing_labels_keeps_a_record_of_the_weights(plain_proble
     assert result.weights[0][1] != result.weights[-1][1]
     assert set(result.weights[0][1]) == {"kind", "tags", "price"}
     assert all(0 < weight < 21 for _, weights in result.weights for weight in weights.values())
-    assert result.bad_steps == 0
+    assert result.bad_steps == []

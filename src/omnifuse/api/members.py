@@ -28,7 +28,7 @@ from omnifuse.training.loggers import make_logger
 from omnifuse.training.loop import Report, Trainer
 from omnifuse.training.precision import choose_batch_size, choose_precision
 from omnifuse.training.predict import Subset, run_subsets
-from omnifuse.training.result import TrainingResult, spike_words
+from omnifuse.training.result import TrainingResult, rows_words, spike_words
 from omnifuse.training.sampling import row_weights
 
 # Encoders measure their statistics on at most so many training rows
@@ -200,9 +200,10 @@ def training_notes(results: Sequence[TrainingResult]) -> list[str]:
     notes = []
     for number, result in enumerate(results, start=1):
         if result.bad_steps:
+            first = result.bad_steps[0]
             notes.append(
-                f"Network {number}: {result.bad_steps} of {result.steps} steps were left out, since their loss or "
-                "gradient was not finite."
+                f"Network {number}: {len(result.bad_steps)} of {result.steps} steps were left out, since their loss or "
+                f"gradient was not finite, the first at step {first.step} with {rows_words(first.rows)}."
             )
         if result.unsaved:
             step, reason = result.unsaved[-1]

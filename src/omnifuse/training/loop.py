@@ -21,12 +21,13 @@ from omnifuse.tokens import Batch
 from omnifuse.training.balancing import make_balancing
 from omnifuse.training.batches import BatchSource
 from omnifuse.training.checkpoint import Checkpoint, CheckpointFolder, pack_state, unpack_state
+from omnifuse.training.finite import unsound, unsound_weights
 from omnifuse.training.lanes import Halt, Halted, give_generator
 from omnifuse.training.loggers import Logger, NoLogger
-from omnifuse.training.mixing import cut_pictures, mix_soft_targets, mix_tokens, mixup_pairs
+from omnifuse.training.mixing import mixed
 from omnifuse.training.optimiser import WeightAverage, make_optimiser, rate_factor
 from omnifuse.training.precision import make_fabric
-from omnifuse.training.result import TrainingResult, spike_words
+from omnifuse.training.result import BadStep, TrainingResult, rows_words, spike_words
 
 Report = Callable[[dict[str, Any]], None]
 Judge = Callable[[MultimodalModel], float]
@@ -96,7 +97,7 @@ class Trainer:
             How it went.
 
         Raises:
-            OmnifuseError: Loss or gradient were not finite in 20 steps.
+            OmnifuseError: Loss or gradient were not finite in more than 20 steps, or a weight is not finite.
             ArtefactError: The checkpoint to go on from belongs to another run.
         """
         began = time.monotonic()
@@ -206,25 +207,20 @@ class Trainer:
         batch = batch.to(fabric.device)
         # Not through Fabric's wrapper: it walks through every output, frozen dataclasses among them, at each step
         with fabric.autocast():
-            output = self.model(*self._mixed(batch, step))
+            output = self.model(*mixed(batch, self.model, self.spec, [self.seed, step, 11]))
         balanced = self.balancing.loss(output)
         fabric.backward(balanced)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.clip)
         loss = float(output.loss.detach())
-        if math.isfinite(loss) and bool(torch.isfinite(norm)):
+        what = unsound(loss, norm)
+        if what is None:
             self._watch(loss, step, batch)
             optimiser.step()
             self.balancing.learn()
             self.result.losses.append(loss)
         else:
-            self.result.bad_steps += 1
-            self.result.losses.append(self.result.losses[-1] if self.result.losses else 0.0)
-            if self.result.bad_steps > MAX_BAD_STEPS:
-                raise OmnifuseError(
-                    f"loss or gradient were not finite in {self.result.bad_steps} steps",
-                    where=f"last at step {step}, rows {batch.rows.tolist()[:8]}",
-                    fix="Lower the rate with --set learning_rate=0.0005, and look at these rows for wild numbers",
-                )
+            self._leave_out(what, step, batch)
+        self._check_weights(step, batch)
         optimiser.zero_grad(set_to_none=True)
         if step % 10 == 0:
             weights = self.balancing.weights
@@ -234,6 +230,38 @@ class Trainer:
             parts |= {f"weight/{name}": value for name, value in weights.items()}
             self.logger.log({"loss": loss, "rate": optimiser.param_groups[0]["lr"], "norm": float(norm), **parts}, step)
 
+    def _leave_out(self, what: str, step: int, batch: Batch) -> None:
+        """Count a step that is not learnt from, with its rows.
+
+        Raises:
+            OmnifuseError: It is one too many.
+        """
+        bad = BadStep(step, what, batch.rows.tolist())
+        self.result.bad_steps.append(bad)
+        self.result.losses.append(self.result.losses[-1] if self.result.losses else 0.0)
+        self._note(bad.words, step, batch)
+        if len(self.result.bad_steps) > MAX_BAD_STEPS:
+            raise OmnifuseError(
+                f"loss or gradient were not finite in {len(self.result.bad_steps)} steps",
+                where=f"last at step {step}, {rows_words(bad.rows)}",
+                fix="Lower the rate with --set learning_rate=0.0005, and look at these rows for wild numbers",
+            )
+
+    def _check_weights(self, step: int, batch: Batch) -> None:
+        """Weights that are not finite cannot be left out like a step: the checkpoint before is gone on from.
+
+        Raises:
+            OmnifuseError: Names the step, the weights and the rows.
+        """
+        names = unsound_weights(self.model)
+        if names:
+            raise OmnifuseError(
+                f"{len(names)} weights are not finite at step {step} ({', '.join(names[:3])})",
+                where=rows_words(batch.rows.tolist()),
+                fix="Type the same with --resume to go on from the checkpoint before; where it happens again, lower "
+                "the rate with --set learning_rate=0.0005",
+            )
+
     def _watch(self, loss: float, step: int, batch: Batch) -> None:
         """Flag a loss that is many times the usual one: in the curves, in the progress, in the result."""
         recent = self.result.losses[-SPIKE_WINDOW:]
@@ -242,34 +270,14 @@ class Trainer:
         usual = statistics.median(recent)
         if loss >= SPIKE * max(usual, SPIKE_FLOOR):
             self.result.spikes.append((step, loss, usual))
-            self.remarks.append(f"{spike_words(step, loss, usual)} (rows {batch.rows.tolist()[:8]})")
             self.logger.log({"spike": loss / max(usual, SPIKE_FLOOR)}, step)
+            self._note(spike_words(step, loss, usual), step, batch)
 
-    def _mixed(self, batch: Batch, step: int) -> tuple[Any, ...]:
-        """The batch, and for mixup and cutmix what to do with its tokens."""
-        if max(self.spec.mixup, self.spec.cutmix) <= 0 or batch.size < 2:
-            return (batch,)
-        draw = np.random.default_rng([self.seed, step, 11])
-        partner, weight = mixup_pairs(draw, batch.size, self.spec.mixup)
-        whole: set[str] = set()
-        if self.spec.cutmix and draw.random() < self.spec.cutmix:
-            batch, weight, whole = cut_pictures(batch, partner, draw)
-        elif not self.spec.mixup:
-            return (batch,)
-        soft = {}
-        for name, task in zip(self.model.targets, self.model.tasks, strict=True):
-            if name not in batch.targets:
-                continue
-            target = batch.targets[name]
-            if task.kind.chooses_class:  # type: ignore[union-attr]
-                shares, known = task.soft_target(target)  # type: ignore[operator]
-                mixed = mix_soft_targets(shares, partner, weight)
-                # A row without a label must not lend half of one
-                soft[name] = mixed * (known & known[partner]).unsqueeze(1)
-            else:
-                soft[name] = mix_soft_targets(target.reshape(len(target), -1), partner, weight).reshape(target.shape)
-        mixed_batch = Batch(batch.fields, batch.targets, batch.weights, batch.rows, soft)
-        return mixed_batch, lambda tokens: mix_tokens(tokens, partner, weight, whole=whole)
+    def _note(self, text: str, step: int, batch: Batch) -> None:
+        """Say in the progress what happened to a batch, and keep it with all rows beside the curves."""
+        rows = batch.rows.tolist()
+        self.remarks.append(f"{text} ({rows_words(rows)})")
+        self.logger.note(f"{text}: rows {', '.join(str(row) for row in rows)}", step)
 
     def _judged(self, average: WeightAverage, step: int, steps: int) -> bool:
         """Score the averaged weights now and then; True where patience ends."""

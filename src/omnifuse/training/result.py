@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
+
+# So many rows are named on one line; the curves and the checkpoint hold all of them
+ROWS_NAMED = 8
+
+
+class BadStep(NamedTuple):
+    """A step that was left out: which of "loss" and "gradient" was not finite, and the rows of its batch."""
+
+    step: int
+    what: str
+    rows: list[int]
+
+    @property
+    def words(self) -> str:
+        """What happened.
+
+        Example:
+            >>> BadStep(7, "loss", [3, 1]).words
+            'step 7 is left out, its loss is not finite'
+        """
+        return f"step {self.step} is left out, its {self.what} is not finite"
 
 
 @dataclass
@@ -19,7 +40,7 @@ class TrainingResult:
         seconds: Wall time of this run.
         samples_per_s: Rows a second, loader and all.
         wait_share: Share of the time spent waiting for data.
-        bad_steps: Steps that were left out since loss or gradient was not finite.
+        bad_steps: Steps that were left out since loss or gradient was not finite, with the rows of their batches.
         spikes: (step, loss, usual loss) where a loss was 100 times the usual one or more.
         unsaved: (step, reason) of checkpoints that could not be written.
         precision: "fp32" or "bf16".
@@ -33,7 +54,7 @@ class TrainingResult:
     seconds: float = 0.0
     samples_per_s: float = 0.0
     wait_share: float = 0.0
-    bad_steps: int = 0
+    bad_steps: list[BadStep] = field(default_factory=list)
     spikes: list[tuple[int, float, float]] = field(default_factory=list)
     unsaved: list[tuple[int, str]] = field(default_factory=list)
     precision: str = "fp32"
@@ -44,7 +65,7 @@ class TrainingResult:
         return {
             "losses": self.losses,
             "scores": self.scores,
-            "bad_steps": self.bad_steps,
+            "left_out": self.bad_steps,
             "spikes": self.spikes,
             "unsaved": self.unsaved,
             "precision": self.precision,
@@ -55,7 +76,7 @@ class TrainingResult:
         """Inverse of `facts`."""
         self.losses = [float(value) for value in facts["losses"]]
         self.scores = [(int(step), float(score)) for step, score in facts["scores"]]
-        self.bad_steps = int(facts["bad_steps"])
+        self.bad_steps = [BadStep(int(step), str(what), list(rows)) for step, what, rows in facts.get("left_out", ())]
         self.spikes = [(int(step), float(loss), float(usual)) for step, loss, usual in facts.get("spikes", ())]
         self.unsaved = [(int(step), str(reason)) for step, reason in facts.get("unsaved", ())]
         self.precision = str(facts["precision"])
@@ -70,3 +91,14 @@ def spike_words(step: int, loss: float, usual: float) -> str:
         'the loss at step 7 was 250, 500 times the usual 0.5'
     """
     return f"the loss at step {step} was {loss:.3g}, {loss / max(usual, 1e-12):.3g} times the usual {usual:.3g}"
+
+
+def rows_words(rows: Sequence[int]) -> str:
+    """The first rows of a batch.
+
+    Example:
+        >>> rows_words(range(10)), rows_words([4, 2])
+        ('rows 0, 1, 2, 3, 4, 5, 6, 7 and 2 more', 'rows 4, 2')
+    """
+    more = f" and {len(rows) - ROWS_NAMED} more" if len(rows) > ROWS_NAMED else ""
+    return f"rows {', '.join(str(row) for row in rows[:ROWS_NAMED])}{more}"
