@@ -1,21 +1,25 @@
-"""T35: numbers that are not finite in a loss, a gradient or a weight."""
+"""T35, T37: numbers that are not finite in a loss, a gradient or a weight; a device that runs out of memory."""
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
 from omnifuse.api import members
-from omnifuse.errors import OmnifuseError
+from omnifuse.errors import MissingDependencyError, OmnifuseError
 from omnifuse.presets import TrainingSpec
 from omnifuse.training import loop
 from omnifuse.training.checkpoint import CheckpointFolder
 from omnifuse.training.finite import unsound_weights
 from omnifuse.training.loggers import make_logger
 from omnifuse.training.loop import MAX_BAD_STEPS, Trainer
+from omnifuse.training.predict import run_subsets
 
 SPEC = TrainingSpec(epochs=3)
 BAD = (float("nan"), float("inf"), float("-inf"))
@@ -174,3 +178,130 @@ def test_t35_any_weight_that_is_not_finite_is_named(value):
         model[0].weight[29, 17] = value
         model[1].bias[3] = value
     assert unsound_weights(model) == ["0.weight", "1.bias"]
+
+
+# T37
+
+# Without chance, so that parts learn what the whole batch does
+CALM = {"dropout": 0.0, "head_dropout": 0.0, "modality_dropout": 0.0, "shallow": "none"}
+
+
+class SmallDevice:
+    """Refuses forwards, or gradients, of more rows than it holds; knows whether its tensors are let go of."""
+
+    def __init__(self, rows, *, backward=False):
+        self.rows, self.backward, self.refs, self.refused = rows, backward, [], []
+
+    def limit(self, module, method, size):
+        forward = getattr(module, method)
+
+        def limited(*arguments):
+            count = size(*arguments)
+            held = torch.zeros(1000)
+            self.refs.append(weakref.ref(held))
+            if count > self.rows and not self.backward:
+                self.refuse(count)
+            output = forward(*arguments)
+            if count > self.rows and torch.is_grad_enabled():
+                self.refs.append(weakref.ref(output.fused.pooled))
+                output.fused.pooled.register_hook(lambda gradient, held=held: self.refuse(count))
+            return output
+
+        setattr(module, method, limited)
+
+    def refuse(self, count):
+        self.refused.append(count)
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    def is_empty(self):
+        gc.collect()
+        return all(ref() is None for ref in self.refs)
+
+
+def train_on(problem, device=None, *, place=None, resume=False, spec=SPEC, stop=None, judge=None, **changes):
+    heard = []
+    model = problem.network(**(CALM | changes))
+    if device is not None:
+        device.limit(model, "forward", lambda batch, *more: batch.size)
+    trainer = Trainer(model, problem.source(), spec, seed=3, place=place, report=heard.append, judge=judge)
+    if stop is not None:
+        trainer.halt = SimpleNamespace(is_set=lambda: len(trainer.result.losses) >= stop, save=True)
+    result = trainer.run(resume=resume)
+    weights = torch.cat([value.detach().flatten() for value in model.parameters()])
+    return weights, result, [item["remark"] for item in heard if item["remark"]]
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_t37_out_of_memory_halves_what_is_taken_at_once_and_learns_the_same(plain_problem, backward):
+    device = SmallDevice(3, backward=backward)
+    expected, whole, _ = train_on(plain_problem)
+    weights, result, remarks = train_on(plain_problem, device)
+    assert device.refused == [8, 4]
+    assert device.is_empty()
+    assert result.rows_at_once == 2
+    assert remarks == [
+        "out of memory at step 0, so batches are taken in parts of at most 2 rows, with the same mean loss"
+    ]
+    assert members.training_notes([result]) == [
+        "Network 1: the device ran out of memory, so batches are taken in parts of at most 2 rows, with the same mean "
+        "loss."
+    ]
+    assert result.losses == pytest.approx(whole.losses, rel=1e-3)
+    torch.testing.assert_close(weights, expected, rtol=1e-2, atol=1e-4)
+    assert (whole.rows_at_once, result.bad_steps) == (None, [])
+
+
+def test_t37_resume_keeps_the_parts_and_equals_the_uninterrupted_run(plain_problem, tmp_path):
+    options = {"spec": replace(SPEC, mixup=0.3), "dropout": 0.2, "modality_dropout": 0.2}
+    expected, _, _ = train_on(plain_problem, SmallDevice(4), **options)
+    place = CheckpointFolder(tmp_path)
+    with pytest.raises(loop.Halted):
+        train_on(plain_problem, SmallDevice(4), place=place, stop=4, **options)
+    device = SmallDevice(4)
+    weights, result, remarks = train_on(plain_problem, device, place=place, resume=True, **options)
+    assert torch.equal(weights, expected)
+    assert (device.refused, remarks, result.rows_at_once) == ([], [], 4)
+
+
+def test_t37_one_row_that_does_not_fit_gives_advice_and_holds_nothing(plain_problem, tmp_path):
+    device = SmallDevice(0)
+    with pytest.raises(
+        MissingDependencyError, match=r"one row does not fit into the memory .*--preset.*--set"
+    ) as caught:
+        train_on(plain_problem, device)
+    assert device.refused == [8, 4, 2, 1]
+    assert caught.value.exit_code == 3
+    assert caught.value.__context__ is None
+    assert device.is_empty()
+
+
+def test_t37_scores_and_answers_are_the_same_from_fewer_rows_at_once(plain_problem):
+    prepared = plain_problem.prepared
+    model = plain_problem.network(**CALM).eval()
+    subset, rows = model.fields, prepared.rows[5:]
+    judge = members.judge_on(prepared, prepared.schema, rows, prepared.rows)
+    score, expected = judge(model), run_subsets([model], prepared.packs, rows, [subset])[subset]
+    device = SmallDevice(5)
+    device.limit(model, "encode", lambda batch: batch.size)
+    # Rows without a label weigh the means of the parts a little differently
+    assert judge(model) == pytest.approx(score, rel=1e-2)
+    found = run_subsets([model], prepared.packs, rows, [subset])[subset]
+    assert device.refused == [19, 10] * 2
+    assert device.is_empty()
+    for name, values in expected.fused.items():
+        np.testing.assert_allclose(found.fused[name], values, rtol=1e-4, atol=1e-5)
+
+
+def test_t37_out_of_memory_elsewhere_is_one_line(monkeypatch, capsys):
+    from omnifuse.cli import main
+
+    def full(*, args, standalone_mode):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(main, "app", full)
+    with pytest.raises(SystemExit) as end:
+        main.run(["list"])
+    assert end.value.code == 3
+    assert capsys.readouterr().err == (
+        "omnifuse: error: out of memory. Give a smaller --preset, or fewer rows at a time.\n"
+    )

@@ -7,7 +7,7 @@ import math
 import resource
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,16 +18,18 @@ from omnifuse.errors import ArtefactError, OmnifuseError
 from omnifuse.model import MultimodalModel
 from omnifuse.presets import TrainingSpec
 from omnifuse.tokens import Batch
+from omnifuse.training.accumulation import as_part, parts_of
 from omnifuse.training.balancing import make_balancing
 from omnifuse.training.batches import BatchSource
 from omnifuse.training.checkpoint import Checkpoint, CheckpointFolder, pack_state, unpack_state
 from omnifuse.training.finite import unsound, unsound_weights
 from omnifuse.training.lanes import Halt, Halted, give_generator
 from omnifuse.training.loggers import Logger, NoLogger
+from omnifuse.training.memory import RowsAtOnce
 from omnifuse.training.mixing import mixed
 from omnifuse.training.optimiser import WeightAverage, make_optimiser, rate_factor
 from omnifuse.training.precision import make_fabric
-from omnifuse.training.result import BadStep, TrainingResult, rows_words, spike_words
+from omnifuse.training.result import BadStep, TrainingResult, parts_words, rows_words, spike_words
 
 Report = Callable[[dict[str, Any]], None]
 Judge = Callable[[MultimodalModel], float]
@@ -79,6 +81,7 @@ class Trainer:
         self.report: Report = report or (lambda data: None)
         self.halt = halt or Halt()
         self.result = TrainingResult(precision=precision)
+        self.rows_at_once = RowsAtOnce(source.batch_size)
         self.balancing = make_balancing(spec.balancing, model.targets)
         self.best: tuple[float, dict[str, Tensor]] | None = None
         self.best_step = 0
@@ -99,6 +102,7 @@ class Trainer:
         Raises:
             OmnifuseError: Loss or gradient were not finite in more than 20 steps, or a weight is not finite.
             ArtefactError: The checkpoint to go on from belongs to another run.
+            MissingDependencyError: One row does not fit into the memory of the device.
         """
         began = time.monotonic()
         longest = (epochs or self.spec.epochs) * self.source.steps_per_epoch
@@ -118,6 +122,7 @@ class Trainer:
             average = self._averaged_over(average, planned)
             self.result.recall(saved.facts)
             self.balancing.load(saved.facts["balancing"])
+            self.rows_at_once.most = self.result.rows_at_once or self.rows_at_once.most
         fabric = make_fabric(self.result.precision)
         self.model.to(fabric.device)
         self.generator = torch.Generator(fabric.device)
@@ -198,20 +203,15 @@ class Trainer:
 
     def _step(self, fabric: Any, optimiser: Any, batch: Batch, step: int, steps: int) -> None:
         """Forward, backward, clip, update; a step whose loss or gradient is not finite is left out and counted."""
-        # Dropout and mixup depend on seed and step alone, so a resumed run draws what an uninterrupted one draws
-        seed = (self.seed * 1_000_003 + step) % 2**62
-        self.generator.manual_seed(seed)
-        torch.manual_seed(seed)
         for group in optimiser.param_groups:
             group["lr"] = self.spec.learning_rate * rate_factor(step, steps, self.spec.warm_up)
-        batch = batch.to(fabric.device)
-        # Not through Fabric's wrapper: it walks through every output, frozen dataclasses among them, at each step
-        with fabric.autocast():
-            output = self.model(*mixed(batch, self.model, self.spec, [self.seed, step, 11]))
-        balanced = self.balancing.loss(output)
-        fabric.backward(balanced)
+        before = self.rows_at_once.most
+        parts = self.rows_at_once.run(batch.size, lambda rows: self._pass(fabric, batch, step, rows))
+        if self.rows_at_once.most < before:
+            self.result.rows_at_once = self.rows_at_once.most
+            self._note(f"out of memory at step {step}, {parts_words(self.rows_at_once.most)}", step)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.clip)
-        loss = float(output.loss.detach())
+        loss = float(parts.pop(""))
         what = unsound(loss, norm)
         if what is None:
             self._watch(loss, step, batch)
@@ -226,9 +226,31 @@ class Trainer:
             weights = self.balancing.weights
             if weights:
                 self.result.weights.append((step, weights))
-            parts = {f"loss/{name}": float(value.detach()) for name, value in output.parts.items()}
-            parts |= {f"weight/{name}": value for name, value in weights.items()}
-            self.logger.log({"loss": loss, "rate": optimiser.param_groups[0]["lr"], "norm": float(norm), **parts}, step)
+            curves = {f"loss/{name}": float(value) for name, value in parts.items()}
+            curves |= {f"weight/{name}": value for name, value in weights.items()}
+            rate = optimiser.param_groups[0]["lr"]
+            self.logger.log({"loss": loss, "rate": rate, "norm": float(norm), **curves}, step)
+
+    def _pass(self, fabric: Any, batch: Batch, step: int, rows: int) -> dict[str, Tensor]:
+        """Forward and backward of a batch with so many rows at once: the parts of its loss, "" for the whole."""
+        # Dropout and mixup depend on seed and step alone, so a resumed run draws what an uninterrupted one draws
+        seed = (self.seed * 1_000_003 + step) % 2**62
+        self.generator.manual_seed(seed)
+        torch.manual_seed(seed)
+        self.model.zero_grad(set_to_none=True)
+        self.balancing.begin()
+        losses: dict[str, Tensor] = {}
+        for number, (part, shares) in enumerate(parts_of(batch, self.model, rows)):
+            size, part = part.size / batch.size, part.to(fabric.device)
+            # Not through Fabric's wrapper: it walks through every output, frozen dataclasses among them, at each step
+            with fabric.autocast():
+                output = self.model(*mixed(part, self.model, self.spec, [self.seed, step, 11, number]))
+            output = as_part(output, self.model, size, shares)
+            fabric.backward(self.balancing.loss(output))
+            assert output.loss is not None
+            for name, value in {"": output.loss, **output.parts}.items():
+                losses[name] = losses.get(name, 0.0) + value.detach()
+        return losses
 
     def _leave_out(self, what: str, step: int, batch: Batch) -> None:
         """Count a step that is not learnt from, with its rows.
@@ -239,7 +261,7 @@ class Trainer:
         bad = BadStep(step, what, batch.rows.tolist())
         self.result.bad_steps.append(bad)
         self.result.losses.append(self.result.losses[-1] if self.result.losses else 0.0)
-        self._note(bad.words, step, batch)
+        self._note(bad.words, step, bad.rows)
         if len(self.result.bad_steps) > MAX_BAD_STEPS:
             raise OmnifuseError(
                 f"loss or gradient were not finite in {len(self.result.bad_steps)} steps",
@@ -271,13 +293,12 @@ class Trainer:
         if loss >= SPIKE * max(usual, SPIKE_FLOOR):
             self.result.spikes.append((step, loss, usual))
             self.logger.log({"spike": loss / max(usual, SPIKE_FLOOR)}, step)
-            self._note(spike_words(step, loss, usual), step, batch)
+            self._note(spike_words(step, loss, usual), step, batch.rows.tolist())
 
-    def _note(self, text: str, step: int, batch: Batch) -> None:
-        """Say in the progress what happened to a batch, and keep it with all rows beside the curves."""
-        rows = batch.rows.tolist()
-        self.remarks.append(f"{text} ({rows_words(rows)})")
-        self.logger.note(f"{text}: rows {', '.join(str(row) for row in rows)}", step)
+    def _note(self, text: str, step: int, rows: Sequence[int] = ()) -> None:
+        """Say in the progress what happened, and to which rows, and keep it with all of them beside the curves."""
+        self.remarks.append(f"{text} ({rows_words(rows)})" if rows else text)
+        self.logger.note(f"{text}: rows {', '.join(str(row) for row in rows)}" if rows else text, step)
 
     def _judged(self, average: WeightAverage, step: int, steps: int) -> bool:
         """Score the averaged weights now and then; True where patience ends."""

@@ -44,6 +44,7 @@ class TrainingResult:
         spikes: (step, loss, usual loss) where a loss was 100 times the usual one or more.
         unsaved: (step, reason) of checkpoints that could not be written.
         precision: "fp32" or "bf16".
+        rows_at_once: Most rows that the memory of the device took at once; None where it took whole batches.
         weights: (step, target to the weight of its loss), where losses are balanced.
     """
 
@@ -58,6 +59,7 @@ class TrainingResult:
     spikes: list[tuple[int, float, float]] = field(default_factory=list)
     unsaved: list[tuple[int, str]] = field(default_factory=list)
     precision: str = "fp32"
+    rows_at_once: int | None = None
     weights: list[tuple[int, dict[str, float]]] = field(default_factory=list)
 
     def facts(self) -> dict[str, Any]:
@@ -69,6 +71,7 @@ class TrainingResult:
             "spikes": self.spikes,
             "unsaved": self.unsaved,
             "precision": self.precision,
+            "rows_at_once": self.rows_at_once,
             "weights": self.weights,
         }
 
@@ -80,6 +83,7 @@ class TrainingResult:
         self.spikes = [(int(step), float(loss), float(usual)) for step, loss, usual in facts.get("spikes", ())]
         self.unsaved = [(int(step), str(reason)) for step, reason in facts.get("unsaved", ())]
         self.precision = str(facts["precision"])
+        self.rows_at_once = facts.get("rows_at_once")
         self.weights = [(int(step), dict(weights)) for step, weights in facts["weights"]]
 
 
@@ -91,6 +95,16 @@ def spike_words(step: int, loss: float, usual: float) -> str:
         'the loss at step 7 was 250, 500 times the usual 0.5'
     """
     return f"the loss at step {step} was {loss:.3g}, {loss / max(usual, 1e-12):.3g} times the usual {usual:.3g}"
+
+
+def parts_words(rows: int) -> str:
+    """How batches are taken that the memory of the device does not hold.
+
+    Example:
+        >>> parts_words(4)
+        'so batches are taken in parts of at most 4 rows, with the same mean loss'
+    """
+    return f"so batches are taken in parts of at most {rows} rows, with the same mean loss"
 
 
 def rows_words(rows: Sequence[int]) -> str:
