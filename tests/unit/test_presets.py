@@ -34,6 +34,12 @@ def test_auto_looks_at_few_rows_more_often():
     assert (epochs[0], epochs[-1]) == (60, 12)
 
 
+def test_auto_looks_at_media_more_often_than_at_tables_alone():
+    table = Schema((Field("size", Modality.NUMBER),), ())
+    assert choose_preset("auto", SCHEMA, 3000).training.epochs == 60
+    assert choose_preset("auto", table, 3000).training.epochs == 30
+
+
 def test_past_rows_bring_a_forest_and_are_never_thinned_below_their_window():
     history = History("when", None, 60, ("x",), "history", (), (), 600.0)
     timed = Schema((Field("x", Modality.NUMBER), Field("history", Modality.SERIES)), (), history=history)

@@ -19,7 +19,7 @@ def label_weights(kind: TaskKind, labels: np.ndarray, power: float) -> np.ndarra
     without a tag are a class of their own. Rows without a label weigh 1.
 
     Args:
-        kind: Classification or tagging; any other gives ones.
+        kind: Classes, levels or tags; any other gives ones.
         labels: (R,) codes, -1 = unknown, or (R, C) 0 or 1, NaN = unknown.
         power: 0 each row alike, 1 every class alike.
 
@@ -27,7 +27,7 @@ def label_weights(kind: TaskKind, labels: np.ndarray, power: float) -> np.ndarra
     root); Gupta et al. 2019, LVIS, appendix B (the rarest of several).
     """
     weights = np.ones(len(labels))
-    if kind is TaskKind.CLASSIFICATION:
+    if kind.chooses_class:
         known = labels >= 0
         counts = np.bincount(labels[known], minlength=1)
         weights[known] = np.maximum(counts, 1)[labels[known]] ** -power
@@ -55,9 +55,7 @@ def row_weights(labels: Sequence[tuple[TaskKind, np.ndarray]], sampling: str) ->
     """
     power = POWERS[sampling]
     found = [
-        label_weights(kind, values, power)
-        for kind, values in labels
-        if kind in (TaskKind.CLASSIFICATION, TaskKind.TAGGING)
+        label_weights(kind, values, power) for kind, values in labels if kind.chooses_class or kind is TaskKind.TAGGING
     ]
     if not power or not found:
         return None

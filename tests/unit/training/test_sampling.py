@@ -22,6 +22,12 @@ def test_balanced_draws_every_class_alike_and_sqrt_half_way():
     assert label_weights(TaskKind.CLASSIFICATION, CODES, 0.0) == pytest.approx(np.ones(100))
 
 
+def test_levels_are_drawn_as_classes_are():
+    as_classes = label_weights(TaskKind.CLASSIFICATION, CODES, 1.0)
+    assert label_weights(TaskKind.ORDINAL, CODES, 1.0) == pytest.approx(as_classes)
+    assert row_weights([(TaskKind.ORDINAL, CODES)], "balanced") == pytest.approx(as_classes)
+
+
 def test_rows_without_a_label_weigh_as_the_mean():
     weights = label_weights(TaskKind.CLASSIFICATION, np.array([-1, 0, 0, 0, 1, -1]), 1.0)
     assert weights == pytest.approx([1, 2 / 3, 2 / 3, 2 / 3, 2, 1])
