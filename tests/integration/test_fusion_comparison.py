@@ -60,7 +60,7 @@ def test_all_names_every_fusion_and_each_is_trained_saved_and_costed(tmp_path):
         rows_of(40), label="label", out=tmp_path / "run", fusion="all", epochs=1, baselines=False, logger="none"
     )
     rows = {row["name"]: row for row in model.manifest["fusions"]["rows"]}
-    assert list(rows)[0] == "joint"
+    assert next(iter(rows)) == "joint"
     assert set(rows) == {*FUSIONS, "ensemble"}
     assert all(row["flops"] > 0 and row["parameters"] > 0 for row in rows.values())
     assert model.metrics["cost"]["flops"] > 0
