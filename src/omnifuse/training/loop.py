@@ -20,7 +20,7 @@ from omnifuse.model import MultimodalModel
 from omnifuse.presets import TrainingSpec
 from omnifuse.tokens import Batch
 from omnifuse.training.balancing import make_balancing
-from omnifuse.training.batches import BatchSource
+from omnifuse.training.batches import BatchSource, useful_tokens
 from omnifuse.training.checkpoint import Checkpoint, CheckpointFolder, pack_state, unpack_state
 from omnifuse.training.lanes import Halt, Halted, give_generator
 from omnifuse.training.loggers import Logger, NoLogger
@@ -247,7 +247,7 @@ class Trainer:
         with fabric.autocast():
             output = self.model(*self._mixed(batch, step))
         balanced = self.balancing.loss(output)
-        fabric.backward(balanced)
+        fabric.backward(balanced * self.source.share(batch))
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.clip)
         loss = float(output.loss.detach())
         if math.isfinite(loss) and bool(torch.isfinite(norm)):
@@ -271,6 +271,8 @@ class Trainer:
                 self.result.weights.append((step, weights))
             parts = {f"loss/{name}": float(value.detach()) for name, value in output.parts.items()}
             parts |= {f"weight/{name}": value for name, value in weights.items()}
+            useful, computed = useful_tokens(batch)
+            parts |= {"useful_tokens": useful / computed} if computed else {}
             self.logger.log({"loss": loss, "rate": optimiser.param_groups[0]["lr"], "norm": float(norm), **parts}, step)
 
     def _watch(self, loss: float, step: int, batch: Batch) -> None:
