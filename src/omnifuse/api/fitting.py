@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +20,7 @@ from omnifuse.api.options import (
 )
 from omnifuse.api.run_lock import sole_fit
 from omnifuse.data.tables import Table, open_table
+from omnifuse.files import remove_folder, remove_temporaries
 from omnifuse.schema import Schema
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from omnifuse.api.search import SearchResult
     from omnifuse.api.simple import Asked
     from omnifuse.presets import Preset
+
+# Folders of the run folder in which files are written whole or not at all
+PARTS = ("model", "report", "checkpoints", "singles", "cache")
 
 
 def fit(
@@ -183,6 +186,8 @@ class _Fit:
         """Prepare, train, score, compare, save, report."""
         schema, preset = self._choose()
         with sole_fit(self.options.out):
+            for part in PARTS:
+                remove_temporaries(self.options.out / part)
             return self._run(schema, preset)
 
     def _run(self, schema: Schema, preset: Preset) -> Model:
@@ -231,7 +236,7 @@ class _Fit:
 
         options = self.options
         if not options.resume:  # else a later --resume of this run would take up networks of an older one
-            shutil.rmtree(options.out / "checkpoints", ignore_errors=True)
+            remove_folder(options.out / "checkpoints")
         cache = options.out / "cache"
         prepared = prepare(
             self.table,
