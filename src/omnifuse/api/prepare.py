@@ -65,7 +65,7 @@ def any_present(packs: dict[str, Pack], num_rows: int) -> np.ndarray:
     return found
 
 
-def _check_bad_cells(bad: list[BadCell], table: Table, schema: Schema, options: FitOptions) -> list[str]:
+def check_bad_cells(bad: list[BadCell], table: Table, schema: Schema, options: FitOptions) -> list[str]:
     """Count unreadable cells a field; stop above the accepted share."""
     notes = []
     for name, count in Counter(cell.field for cell in bad).items():
@@ -163,7 +163,7 @@ def prepare(
     preprocessors = fit_preprocessors(table, schema, rows=everything, options=input_options, door=door)
     packs, bad = build_packs(table, schema, preprocessors, door=door, cache_dir=cache)
     findings = [*findings, *media_findings(packs), *past_text_findings(schema)]
-    notes = _check_bad_cells(bad, table, schema, options)
+    notes = check_bad_cells(bad, table, schema, options)
     targets = {item.name: encode_target(table.cells(item.name), item) for item in schema.targets}
     rows, left_out = learnable_rows(packs, targets, schema)
     if len(rows) < 10:

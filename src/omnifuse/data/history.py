@@ -203,6 +203,21 @@ def _group_codes(tables: Sequence[Table], column: str | None) -> np.ndarray:
     return np.array([-1 if cell is None else codes.setdefault(str(cell), len(codes)) for cell in cells], np.int64)
 
 
+def check_earlier(earlier: Table, history: History) -> None:
+    """Refuse earlier rows that cannot be told to be the past of any row.
+
+    Args:
+        earlier: Rows that serve as history alone.
+        history: Names their time and group.
+
+    Raises:
+        InputError: The column of either is absent.
+    """
+    for name in (history.time, history.group):
+        if name and name not in earlier.columns:
+            raise InputError(f"the history has no column '{name}'", fix=did_you_mean(name, earlier.columns))
+
+
 def with_history(table: Table, history: History | None, earlier: Table | None = None) -> Table:
     """The table with the derived columns; the table itself where it has them, or none are wanted.
 
