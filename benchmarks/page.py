@@ -65,6 +65,7 @@ def _tree(recipe: dict[str, Any]) -> str:
 
 def _reads(recipe: dict[str, Any]) -> str:
     words = " + ".join(recipe["fields"]) if len(recipe["fields"]) < 4 else f"{len(recipe['fields'])} fields"
+    words += " and what came before" if recipe.get("time") else ""
     empty = "black or silent" if recipe.get("fill") else "empty"
     return words + (f", {recipe['holes']:.0%} of the cells {empty}" if recipe["holes"] else "")
 
@@ -72,6 +73,11 @@ def _reads(recipe: dict[str, Any]) -> str:
 def _table(head: tuple[str, ...], rows: list[list[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def _measured(recipe: dict[str, Any], lead: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every published metric of a test table with its figures, the leading one first."""
+    return {recipe["measure"]: lead, **lead.get("also", {})}
 
 
 def short_table(recipes: list[dict[str, Any]], readme: str) -> str:
@@ -83,13 +89,14 @@ def short_table(recipes: list[dict[str, Any]], readme: str) -> str:
         [
             recipe["name"] if len(recipe["tests"]) == 1 else f"{recipe['name']} ({Path(table).stem})",
             _reads(recipe),
-            recipe["measure"],
+            measure,
             _score(test),
             _number(test["plain"]),
             _signed(test),
         ]
         for recipe in recipes
-        for table, test in recipe["tests"].items()
+        for table, lead in recipe["tests"].items()
+        for measure, test in _measured(recipe, lead).items()
     ]
     caption = CAPTIONS[readme].format(
         seeds=" / ".join(str(count) for count in sorted({len(recipe["runs"]) for recipe in recipes})),
@@ -99,33 +106,48 @@ def short_table(recipes: list[dict[str, Any]], readme: str) -> str:
     return _table(HEADS[readme], rows) + "\n" + caption + "\n"
 
 
-def _section(recipe: dict[str, Any]) -> str:
-    head = (
-        "test table",
-        "rows",
-        recipe["measure"],
-        "each seed",
-        "plain",
-        "difference [95%]",
-        "ratio",
-        "aim",
-        "reached",
-    )
-    rows = [
-        [
-            table,
-            str(test["rows"]),
-            _score(test),
-            " ".join(_number(run["scores"][table][recipe["measure"]]) for run in recipe["runs"]),
-            _number(test["plain"]),
-            _signed(test),
-            _number(test["mean"] / test["plain"] if test["plain"] else None),
-            _number(test["aim"]),
-            "yes" if test["reached"] else "no",
+def _scores(recipe: dict[str, Any]) -> str:
+    """A table a metric, a line a test table."""
+    tables: dict[str, list[list[str]]] = {}
+    for table, lead in recipe["tests"].items():
+        for measure, test in _measured(recipe, lead).items():
+            tables.setdefault(measure, []).append(
+                [
+                    table,
+                    str(lead["rows"]),
+                    _score(test),
+                    " ".join(_number(run["scores"][table][measure]) for run in recipe["runs"]),
+                    _number(test["plain"]),
+                    _signed(test),
+                    _number(test["mean"] / test["plain"] if test["plain"] else None),
+                    _number(test["aim"]),
+                    "yes" if test["reached"] else "no",
+                ]
+            )
+    heads = {
+        measure: ("test table", "rows", measure, "each seed", "plain", "difference [95%]", "ratio", "aim", "reached")
+        for measure in tables
+    }
+    return "\n".join(_table(heads[measure], rows) for measure, rows in tables.items())
+
+
+def _references(recipe: dict[str, Any]) -> str:
+    """What the plain references are; of several, what each reaches."""
+    lines = []
+    for name, plain in {recipe["name"]: recipe["plain"], **recipe.get("further", {})}.items():
+        reached = [
+            f"{measure} {_number(test['references'][name])} on {table}"
+            for table, lead in recipe["tests"].items()
+            for measure, test in _measured(recipe, lead).items()
+            if name in test.get("references", {})
         ]
-        for table, test in recipe["tests"].items()
-    ]
-    plain, runs = recipe["plain"], recipe["runs"]
+        words = "; ".join([plain["words"], *reached, f"{plain['seconds']:.0f} s, {plain['seeds']} seed(s)"])
+        lines.append(f"- plain reference: {words}\n")
+    return "".join(lines)
+
+
+def _section(recipe: dict[str, Any]) -> str:
+    runs = recipe["runs"]
     alone = ""
     for table in recipe["tests"]:
         found = [run["with_only"][table] for run in runs if run.get("with_only", {}).get(table)]
@@ -134,10 +156,10 @@ def _section(recipe: dict[str, Any]) -> str:
             alone += f"- given only {name} of {table}: {_number(mean)}\n"
     loads = " ".join(f"{run['load_before'][0]:.1f}" for run in runs)
     return (
-        f"## {recipe['name']}\n\n{_table(head, rows)}\n"
+        f"## {recipe['name']}\n\n{_scores(recipe)}\n"
         f"{alone}- reads: {_reads(recipe)}\n"
         f"- command: `{recipe['command']}`\n"
-        f"- plain reference: {plain['words']}; {plain['seconds']:.0f} s, {plain['seeds']} seed(s)\n"
+        f"{_references(recipe)}"
         f"- fit: {recipe['seconds']:.0f} s a seed, load before each: {loads}\n"
         f"- source tree: `{_tree(recipe)}`; {_machine(recipe['hardware'])}; torch {recipe['hardware']['torch']}\n"
         f"- data: {recipe['repository']}\n"
@@ -208,9 +230,9 @@ Written by `make bench` (`benchmarks/page.py`) from `benchmarks/results/*.json`;
 
 Every score is of test tables that only `benchmarks/score.py` reads, and each reading is a line in
 `benchmarks/results/test_log.jsonl`. "Plain" is what a careful engineer would write in an afternoon
-(`benchmarks/plain.py`). The difference is ours minus plain, over all seeds, with a 95% bootstrap interval
-over the test rows, paired. The data folder is named by `OMNIFUSE_DATA`; each section says which public repository
-holds its data.
+(`benchmarks/references.py` says in which file). The difference is ours minus plain, over all seeds, with a 95%
+bootstrap interval over the test rows, paired; of several references, the one that is best at the metric counts. The
+data folder is named by `OMNIFUSE_DATA`; each section says which public repository holds its data.
 """
 
 
