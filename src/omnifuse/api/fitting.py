@@ -80,10 +80,11 @@ def fit(
         encoders: Input to encoder name.
         tasks: Label to task kind; `ordinal` orders numbers and known texts, `ordinal:low<medium<high` any texts.
         settings: Single settings of the preset, `{"dropout": "0.2"}`.
-        drop: Columns to leave out.
+        drop: Columns to leave out, those that are made of past rows among them.
         group: Column whose groups are never divided between learning and scoring.
         time: Column of times: later rows are held out, and each row gets its past rows.
-        window: Largest number of past rows that it gets, those of its group; 0 for none.
+        window: Largest number of past rows that it gets, those of its group; 0 for none. With a group, text columns get
+            up to 5 earlier texts as a field of their own.
         seed: Of everything random.
         seeds: Repeat with so many seeds; the model of the first is kept, mean and deviation are reported.
         minutes: Upper limit for training the model; 6 where neither this nor `epochs` is given.

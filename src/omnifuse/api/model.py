@@ -119,7 +119,8 @@ class Model:
             proba: Also give the probability of each class.
             media_root: Resolve media paths against this folder and refuse whatever lies outside it.
             history: As for `predict`. Of a model that reads history, the numbers of the whole table are held (8 bytes a
-                cell); all else is read chunk by chunk.
+                cell), and where it reads earlier texts the last 1,000 characters of each; all else is read chunk by
+                chunk.
 
         Yields:
             The predictions of up to 512 rows.
