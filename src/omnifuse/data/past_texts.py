@@ -67,6 +67,8 @@ def text_columns(schema: Schema) -> tuple[str, ...]:
 def past_text_findings(schema: Schema) -> list[Finding]:
     """Say which fields were made of earlier texts, and how they are left out."""
     history = schema.history
+    if history is None:
+        return []
     return [
         Finding(
             "past_text",
@@ -75,5 +77,5 @@ def past_text_findings(schema: Schema) -> list[Finding]:
             f"the order of '{history.time}'; --drop {item.name} leaves it out",
             "info",
         )
-        for item in (history.texts if history is not None else ())
+        for item in history.texts
     ]

@@ -200,6 +200,6 @@ def _regression(parts: Sequence[Matrix], wanted: Tensor, kind: TaskKind) -> tupl
         bias.grad = total / len(wanted)
         return (loss.detach() + RIDGE * weights.detach().square().sum()) / len(wanted)
 
-    optimiser.step(closure)
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
     found = weights.detach()
     return list(found.split_with_sizes(widths)), bias.detach() - middle @ found
