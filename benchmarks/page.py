@@ -14,6 +14,11 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import page_peers  # noqa: E402
+from benchmarks.markdown import difference, figure, machine_words, mean_score, table_text, tree_words  # noqa: E402
+
 RESULTS = ROOT / "benchmarks" / "results"
 MARKED = re.compile(r"(<!-- scores -->\n).*?(<!-- /?scores -->)", re.DOTALL)
 LOSS_SHARE = 2 / 3
@@ -39,39 +44,16 @@ def read_results(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _number(value: float | None, digits: int = 3) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _signed(test: dict[str, Any]) -> str:
-    if test["low"] is None:
-        return f"{test['difference']:+.3f}"
-    return f"{test['difference']:+.3f} [{test['low']:+.3f}, {test['high']:+.3f}]"
-
-
-def _score(test: dict[str, Any]) -> str:
-    return _number(test["mean"]) + (f" ± {test['sd']:.3f}" if test["sd"] is not None else "")
-
-
-def _machine(hardware: dict[str, Any]) -> str:
-    words = f"{hardware['processor']}, {hardware['cores']} cores"
-    flags = f" ({', '.join(hardware['flags'])})" if hardware.get("flags") else ""
-    return words + flags + (f", {hardware['accelerator']}" if hardware.get("accelerator") else "")
-
-
-def _tree(recipe: dict[str, Any]) -> str:
-    return recipe["tree"][:12] + (" with changes" if recipe["dirty"] else "")
-
-
 def _reads(recipe: dict[str, Any]) -> str:
     words = " + ".join(recipe["fields"]) if len(recipe["fields"]) < 4 else f"{len(recipe['fields'])} fields"
+    words += " and what came before" if recipe.get("time") else ""
     empty = "black or silent" if recipe.get("fill") else "empty"
     return words + (f", {recipe['holes']:.0%} of the cells {empty}" if recipe["holes"] else "")
 
 
-def _table(head: tuple[str, ...], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+def _measured(recipe: dict[str, Any], lead: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every published metric of a test table with its figures, the leading one first."""
+    return {recipe["measure"]: lead, **lead.get("also", {})}
 
 
 def short_table(recipes: list[dict[str, Any]], readme: str) -> str:
@@ -83,63 +65,80 @@ def short_table(recipes: list[dict[str, Any]], readme: str) -> str:
         [
             recipe["name"] if len(recipe["tests"]) == 1 else f"{recipe['name']} ({Path(table).stem})",
             _reads(recipe),
-            recipe["measure"],
-            _score(test),
-            _number(test["plain"]),
-            _signed(test),
+            measure,
+            mean_score(test),
+            figure(test["plain"]),
+            difference(test),
         ]
         for recipe in recipes
-        for table, test in recipe["tests"].items()
+        for table, lead in recipe["tests"].items()
+        for measure, test in _measured(recipe, lead).items()
     ]
     caption = CAPTIONS[readme].format(
         seeds=" / ".join(str(count) for count in sorted({len(recipe["runs"]) for recipe in recipes})),
-        tree=", ".join(sorted({_tree(recipe) for recipe in recipes})),
-        hardware="; ".join(sorted({_machine(recipe["hardware"]) for recipe in recipes})),
+        tree=", ".join(sorted({tree_words(recipe) for recipe in recipes})),
+        hardware="; ".join(sorted({machine_words(recipe["hardware"]) for recipe in recipes})),
     )
-    return _table(HEADS[readme], rows) + "\n" + caption + "\n"
+    return table_text(HEADS[readme], rows) + "\n" + caption + "\n"
+
+
+def _scores(recipe: dict[str, Any]) -> str:
+    """A table a metric, a line a test table."""
+    tables: dict[str, list[list[str]]] = {}
+    for table, lead in recipe["tests"].items():
+        for measure, test in _measured(recipe, lead).items():
+            tables.setdefault(measure, []).append(
+                [
+                    table,
+                    str(lead["rows"]),
+                    mean_score(test),
+                    " ".join(figure(run["scores"][table][measure]) for run in recipe["runs"]),
+                    figure(test["plain"]),
+                    difference(test),
+                    figure(test["mean"] / test["plain"] if test["plain"] else None),
+                    figure(test["aim"]),
+                    "yes" if test["reached"] else "no",
+                ]
+            )
+    heads = {
+        measure: ("test table", "rows", measure, "each seed", "plain", "difference [95%]", "ratio", "aim", "reached")
+        for measure in tables
+    }
+    return "\n".join(table_text(heads[measure], rows) for measure, rows in tables.items())
+
+
+def _references(recipe: dict[str, Any]) -> str:
+    """What the plain references are; of several, what each reaches."""
+    lines = []
+    for name, plain in {recipe["name"]: recipe["plain"], **recipe.get("further", {})}.items():
+        reached = [
+            f"{measure} {figure(test['references'][name])} on {table}"
+            for table, lead in recipe["tests"].items()
+            for measure, test in _measured(recipe, lead).items()
+            if name in test.get("references", {})
+        ]
+        words = "; ".join([plain["words"], *reached, f"{plain['seconds']:.0f} s, {plain['seeds']} seed(s)"])
+        lines.append(f"- plain reference: {words}\n")
+    return "".join(lines)
 
 
 def _section(recipe: dict[str, Any]) -> str:
-    head = (
-        "test table",
-        "rows",
-        recipe["measure"],
-        "each seed",
-        "plain",
-        "difference [95%]",
-        "ratio",
-        "aim",
-        "reached",
-    )
-    rows = [
-        [
-            table,
-            str(test["rows"]),
-            _score(test),
-            " ".join(_number(run["scores"][table][recipe["measure"]]) for run in recipe["runs"]),
-            _number(test["plain"]),
-            _signed(test),
-            _number(test["mean"] / test["plain"] if test["plain"] else None),
-            _number(test["aim"]),
-            "yes" if test["reached"] else "no",
-        ]
-        for table, test in recipe["tests"].items()
-    ]
-    plain, runs = recipe["plain"], recipe["runs"]
+    runs = recipe["runs"]
     alone = ""
     for table in recipe["tests"]:
         found = [run["with_only"][table] for run in runs if run.get("with_only", {}).get(table)]
         for name in found[0] if found else ():
             mean = sum(item[name] for item in found) / len(found)
-            alone += f"- given only {name} of {table}: {_number(mean)}\n"
+            alone += f"- given only {name} of {table}: {figure(mean)}\n"
     loads = " ".join(f"{run['load_before'][0]:.1f}" for run in runs)
     return (
-        f"## {recipe['name']}\n\n{_table(head, rows)}\n"
+        f"## {recipe['name']}\n\n{_scores(recipe)}\n"
         f"{alone}- reads: {_reads(recipe)}\n"
         f"- command: `{recipe['command']}`\n"
-        f"- plain reference: {plain['words']}; {plain['seconds']:.0f} s, {plain['seeds']} seed(s)\n"
+        f"{_references(recipe)}"
         f"- fit: {recipe['seconds']:.0f} s a seed, load before each: {loads}\n"
-        f"- source tree: `{_tree(recipe)}`; {_machine(recipe['hardware'])}; torch {recipe['hardware']['torch']}\n"
+        f"- source tree: `{tree_words(recipe)}`; {machine_words(recipe['hardware'])}; "
+        f"torch {recipe['hardware']['torch']}\n"
         f"- data: {recipe['repository']}\n"
     )
 
@@ -147,12 +146,12 @@ def _section(recipe: dict[str, Any]) -> str:
 def _holes_section(recipes: list[dict[str, Any]]) -> str:
     """What emptied cells cost the model, against filling them with zeros."""
     named = {recipe["name"]: recipe for recipe in recipes}
-    controls = {(recipe["whole"], _tree(recipe)): recipe["loss"] for recipe in recipes if recipe.get("fill")}
+    controls = {(recipe["whole"], tree_words(recipe)): recipe["loss"] for recipe in recipes if recipe.get("fill")}
     parts = []
     for recipe in recipes:
         if recipe.get("fill") or not recipe.get("loss"):
             continue
-        control = controls.get((recipe["whole"], _tree(recipe)), {})
+        control = controls.get((recipe["whole"], tree_words(recipe)), {})
         for table, loss in recipe["loss"].items():
             rivals = {"plain network that reads zeros for what is missing": loss["plain"]}
             if table in control:
@@ -180,25 +179,25 @@ def _loss_table(own: dict[str, list[float]], rivals: dict[str, dict[str, list[fl
         row = [name]
         for kind in ("all", "left"):
             lost, ours = (sum(item[kind]) / len(item[kind]) for item in (found, own))
-            row.append(f"{lost:.3f} ({' '.join(_number(value) for value in found[kind])})")
+            row.append(f"{lost:.3f} ({' '.join(figure(value) for value in found[kind])})")
             if found is own:
                 row += ["", ""]
             else:
-                row += [_number(ours / lost if lost > 0 else None), "yes" if ours < LOSS_SHARE * lost else "no"]
+                row += [figure(ours / lost if lost > 0 else None), "yes" if ours < LOSS_SHARE * lost else "no"]
         rows.append(row)
-    return _table(head, rows)
+    return table_text(head, rows)
 
 
 def _speed_section(speed: dict[str, Any]) -> str:
     rows = [
-        [name, _number(item.get("value"), 4), item.get("unit", ""), item.get("limit", "")]
+        [name, figure(item.get("value"), 4), item.get("unit", ""), item.get("limit", "")]
         for name, item in speed["results"].items()
     ]
-    table = _table(("what", "median", "unit", "aim"), rows)
+    table = table_text(("what", "median", "unit", "aim"), rows)
     tree = speed["tree"][:12] + (" with changes" if speed["dirty"] else "")
     return (
         f"## Speed\n\n{table}\n- command: `python benchmarks/speed.py`\n"
-        f"- source tree: `{tree}`; {_machine(speed['hardware'])}; load {speed['load'][0]:.1f}\n"
+        f"- source tree: `{tree}`; {machine_words(speed['hardware'])}; load {speed['load'][0]:.1f}\n"
     )
 
 
@@ -208,18 +207,19 @@ Written by `make bench` (`benchmarks/page.py`) from `benchmarks/results/*.json`;
 
 Every score is of test tables that only `benchmarks/score.py` reads, and each reading is a line in
 `benchmarks/results/test_log.jsonl`. "Plain" is what a careful engineer would write in an afternoon
-(`benchmarks/plain.py`). The difference is ours minus plain, over all seeds, with a 95% bootstrap interval
-over the test rows, paired. The data folder is named by `OMNIFUSE_DATA`; each section says which public repository
-holds its data.
+(`benchmarks/references.py` says in which file). The difference is ours minus plain, over all seeds, with a 95%
+bootstrap interval over the test rows, paired; of several references, the one that is best at the metric counts. The
+data folder is named by `OMNIFUSE_DATA`; each section says which public repository holds its data.
 """
 
 
-def page(recipes: list[dict[str, Any]], speed: dict[str, Any] | None) -> str:
+def page(recipes: list[dict[str, Any]], speed: dict[str, Any] | None, peers: dict[str, Any] | None = None) -> str:
     """The text of docs/benchmarks.md."""
     parts = [INTRODUCTION] + [_section(recipe) for recipe in recipes]
     if not recipes:
         parts.append("Nothing has been measured yet.\n")
     parts += [section for section in (_holes_section(recipes),) if section]
+    parts += [page_peers.section(peers)] if peers else []
     return "\n".join(parts + ([_speed_section(speed)] if speed else []))
 
 
@@ -231,9 +231,11 @@ def write(results: Path, root: Path) -> list[Path]:
     """
     recipes, speed_path = read_results(results), results / "speed.json"
     speed = json.loads(speed_path.read_text(encoding="utf-8")) if speed_path.exists() else None
+    peers_path = results / "peers.json"
+    peers = json.loads(peers_path.read_text(encoding="utf-8")) if peers_path.exists() else None
     target = root / "docs" / "benchmarks.md"
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(page(recipes, speed), encoding="utf-8")
+    target.write_text(page(recipes, speed, peers), encoding="utf-8")
     written = [target]
     for name in HEADS:
         path = root / name

@@ -8,7 +8,6 @@ Goes pack by pack and resumes: a seed that was measured on the source as it is n
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import platform
@@ -24,8 +23,9 @@ sys.path.insert(0, str(ROOT))
 
 from recipes import Recipe, all_recipes, command_of, find_data, fit, read_header, table_path, unfilled, whole_of  # noqa: E402
 
-from benchmarks import page, plain  # noqa: E402
+from benchmarks import page  # noqa: E402
 from benchmarks.losses import losses  # noqa: E402
+from benchmarks.references import fit_reference, reference_key, reference_names  # noqa: E402
 from benchmarks.score import Answers, measures, model_answer, paired, score_answers, source_tree  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -69,30 +69,33 @@ def read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
-def _plain_key() -> str:
-    return hashlib.sha256(Path(plain.__file__).read_bytes()).hexdigest()[:12]
-
-
-def measure_plain(recipe: Recipe, old: dict[str, Any], data: Path, work: Path, count: int) -> dict[str, Any]:
-    """Fit and score the reference over so many seeds."""
+def plain_path(recipe: Recipe, name: str, seed: int, test: str, work: Path) -> Path:
+    """Where the answers of a plain reference are kept; a filled recipe shares those of the recipe with empty cells."""
     recipe = unfilled(recipe)
-    saved = [
-        work / recipe.name / f"plain-{seed}-{Path(test).stem}.npz" for seed in range(count) for test in recipe.tests
-    ]
-    kept = old.get("plain", {})
-    if kept.get("key") == _plain_key() and kept.get("seeds") == count and all(path.exists() for path in saved):
+    who = "plain" if name == reference_names(recipe)[0] else f"plain-{name}"
+    return work / recipe.name / f"{who}-{seed}-{Path(test).stem}.npz"
+
+
+def measure_plain(
+    recipe: Recipe, name: str, kept: dict[str, Any], data: Path, work: Path, count: int
+) -> dict[str, Any]:
+    """Fit and score a reference over so many seeds; what was measured of the file that it stands in is kept."""
+    recipe = unfilled(recipe)
+    key, seconds, found = reference_key(name), [], None
+    saved = [plain_path(recipe, name, seed, test, work) for seed in range(count) for test in recipe.tests]
+    if kept.get("key") == key and kept.get("seeds") == count and all(path.exists() for path in saved):
         return dict(kept)
-    seconds, found = [], None
     for seed in range(count):
-        found = plain.fit_plain(recipe, data, work / "tables", seed)
+        found = fit_reference(name, recipe, data, work / "tables", seed)
         seconds.append(found.seconds)
         for test in recipe.tests:
+            who = "plain" if name == recipe.name else f"plain {name}"
             answers = score_answers(
-                recipe, test, found.answer, found.classes, who="plain", seed=seed, data=data, work=work / "tables"
+                recipe, test, found.answer, found.classes, who=who, seed=seed, data=data, work=work / "tables"
             )
-            answers.save(work / recipe.name / f"plain-{seed}-{Path(test).stem}.npz")
+            answers.save(plain_path(recipe, name, seed, test, work))
     assert found is not None
-    return {"key": _plain_key(), "words": found.words, "seeds": count, "seconds": round(float(np.mean(seconds)), 2)}
+    return {"key": key, "words": found.words, "seeds": count, "seconds": round(float(np.mean(seconds)), 2)}
 
 
 def measure_seed(recipe: Recipe, seed: int, data: Path, work: Path, minutes: float) -> dict[str, Any]:
@@ -135,27 +138,46 @@ def _with_only(recipe: Recipe, test: str, out: Path, seed: int, data: Path, work
 
 
 def summary(recipe: Recipe, runs: list[dict[str, Any]], work: Path, plain_seeds: int) -> dict[str, Any]:
-    """Test table to mean, deviation, the reference's mean, the difference and whether the aim is reached."""
+    """Test table to the leading measure against the reference, and under "also" to every further measure."""
     found = {}
     for number, test in enumerate(recipe.tests):
-        stem = Path(test).stem
-        values = [run["scores"][test][recipe.measure] for run in runs]
-        ours = [Answers.load(work / recipe.name / f"seed{run['seed']}-{stem}.npz") for run in runs]
-        plain_folder = work / unfilled(recipe).name
-        others = [Answers.load(plain_folder / f"plain-{seed}-{stem}.npz") for seed in range(plain_seeds)]
-        reference = [measures(item)[recipe.measure] for item in others]
-        mean, aim = float(np.mean(values)), recipe.aims[number] if recipe.aims else float(np.mean(reference))
-        found[test] = {
-            "rows": len(ours[0].truth),
-            "mean": mean,
-            "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
-            "plain": float(np.mean(reference)),
-            **paired(ours, others, recipe.measure),
-            "aim": aim,
-            # Aims are figures of three digits
-            "reached": round(mean, 3) >= aim,
+        ours = [Answers.load(work / recipe.name / f"seed{run['seed']}-{Path(test).stem}.npz") for run in runs]
+        rivals = {
+            name: [Answers.load(plain_path(recipe, name, seed, test, work)) for seed in range(plain_seeds)]
+            for name in reference_names(unfilled(recipe))
         }
+        parts = {
+            measure: _against(
+                measure,
+                aims[number] if aims else None,
+                [run["scores"][test][measure] for run in runs],
+                ours,
+                rivals,
+            )
+            for measure, aims in recipe.measures.items()
+        }
+        lead = parts.pop(recipe.measure)
+        found[test] = {"rows": len(ours[0].truth), **lead, **({"also": parts} if parts else {})}
     return found
+
+
+def _against(
+    measure: str, aim: float | None, values: list[float], ours: list[Answers], rivals: dict[str, list[Answers]]
+) -> dict[str, Any]:
+    """Mean, deviation, the mean of the reference that is best at it, the difference and whether the aim is reached."""
+    means = {name: float(np.mean([measures(item)[measure] for item in others])) for name, others in rivals.items()}
+    best = max(means, key=lambda name: means[name])
+    mean, aim = float(np.mean(values)), means[best] if aim is None else aim
+    return {
+        "mean": mean,
+        "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None,
+        "plain": means[best],
+        **({"references": means} if len(means) > 1 else {}),
+        **paired(ours, rivals[best], measure),
+        "aim": aim,
+        # Aims are figures of three digits
+        "reached": round(mean, 3) >= aim,
+    }
 
 
 def bench(recipe: Recipe, data: Path, work: Path, results: Path, *, seeds: int | None, quick: bool) -> None:
@@ -166,7 +188,12 @@ def bench(recipe: Recipe, data: Path, work: Path, results: Path, *, seeds: int |
     count = seeds or (1 if quick else recipe.seeds)
     minutes = min(recipe.minutes, QUICK_MINUTES) if quick else recipe.minutes
     header = read_header(table_path(recipe, recipe.train, data, work / "tables"))
-    reference = measure_plain(recipe, old, data, work, PLAIN_SEEDS)
+    own, *others = reference_names(unfilled(recipe))
+    reference = measure_plain(recipe, own, old.get("plain", {}), data, work, PLAIN_SEEDS)
+    further = {
+        name: measure_plain(recipe, name, old.get("further", {}).get(name, {}), data, work, PLAIN_SEEDS)
+        for name in others
+    }
     runs: list[dict[str, Any]] = []
     for seed in range(count):
         stored = [work / recipe.name / f"seed{seed}-{Path(test).stem}.npz" for test in recipe.tests]
@@ -178,6 +205,7 @@ def bench(recipe: Recipe, data: Path, work: Path, results: Path, *, seeds: int |
             "command": command_of(recipe, header, minutes=minutes),
             "measure": recipe.measure,
             "fields": list(recipe.used),
+            "time": recipe.time,
             "holes": recipe.holes,
             "fill": recipe.fill,
             "repository": recipe.repository,
@@ -188,6 +216,7 @@ def bench(recipe: Recipe, data: Path, work: Path, results: Path, *, seeds: int |
             "seconds": round(float(np.mean([run["seconds"] for run in runs])), 1),
             "runs": runs,
             "plain": reference,
+            **({"further": further} if further else {}),
             "tests": summary(recipe, runs, work, reference["seeds"]),
         }
         if recipe.holes:

@@ -18,14 +18,23 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recipes.frames import FRAMES_TABLE, write_with_frames
 from recipes.holes import BLANKS, write_with_holes
 
 if TYPE_CHECKING:
     from omnifuse import Model
 
 DATA_VARIABLE = "OMNIFUSE_DATA"
-MODULES = ("avmnist", "avmnist_hard", "cxr", "occupancy", "emodb", "esc50", "fire", "nlvr")
-MEASURES = ("accuracy", "balanced_accuracy", "roc_auc")
+MODULES = ("avmnist", "avmnist_hard", "cxr", "occupancy", "emodb", "esc50", "fire", "nlvr", "meld", "mvsa")
+MEASURES = ("accuracy", "balanced_accuracy", "roc_auc", "f1_macro", "f1_weighted")
+
+
+@dataclass(frozen=True)
+class Further:
+    """A further metric that is published of the same model, and its mean to reach on each test table."""
+
+    measure: str
+    aims: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,12 +50,17 @@ class Recipe:
         only: The fields that this run reads; empty for all of `fields`.
         group: Column whose groups are never divided between learning and scoring.
         time: Column of times; the networks are held against later rows than they learnt from.
+        window: With a time: most rows before a row that it gets; None for the usual number.
         train: Table to learn from.
         tests: Tables to score, read by `benchmarks/score.py` alone.
         minutes: Upper limit for training.
-        measure: Name of the metric that is published.
+        measure: Name of the metric that is published, and that fields alone and holes are measured by.
+        also: Further metrics that are published of the same answers.
         seeds: Number of repetitions.
         aims: Mean of the measure to reach on each test table; empty for that of the plain reference.
+        references: Names of further plain references; each measure is held against the one that is best at it.
+        clips: Videos of the pack, each with the label of all its frames; the table `FRAMES_TABLE` holds frames of them
+            and the rows of the first test table.
         holes: Share of all media cells that is emptied at random, in training and test rows alike.
         fill: Whether an emptied cell holds a black picture or a silent sound instead of nothing.
     """
@@ -59,22 +73,34 @@ class Recipe:
     only: tuple[str, ...] = ()
     group: str | None = None
     time: str | None = None
+    window: int | None = None
     train: str = "train.csv"
     tests: tuple[str, ...] = ("test.csv",)
     minutes: float = 6.0
     measure: str = "accuracy"
+    also: tuple[Further, ...] = ()
     seeds: int = 3
     aims: tuple[float, ...] = ()
+    references: tuple[str, ...] = ()
+    clips: tuple[tuple[str, str], ...] = ()
     holes: float = 0.0
     fill: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
-        assert len(self.aims) in (0, len(self.tests)), f"{len(self.aims)} aims for {len(self.tests)} test tables"
-        assert self.measure in MEASURES, f"{self.measure} is none of {MEASURES}"
+        for measure, aims in self.measures.items():
+            assert len(aims) in (0, len(self.tests)), f"{len(aims)} aims for {len(self.tests)} test tables"
+            assert measure in MEASURES, f"{measure} is none of {MEASURES}"
+        assert len(self.measures) == 1 + len(self.also), f"{self.name} publishes a metric twice"
+        assert self.window is None or self.time, "a window without a time"
         assert set(self.only) <= set(self.fields), f"{self.only} are not all among {self.fields}"
         assert not self.fill or (self.holes and set(self.fields) <= set(BLANKS)), f"nothing can fill {self.fields}"
         assert self.label not in self.fields, f"the label '{self.label}' is among the fields"
+
+    @property
+    def measures(self) -> dict[str, tuple[float, ...]]:
+        """Every published metric with its aims, the leading one first."""
+        return {self.measure: self.aims, **{item.measure: item.aims for item in self.also}}
 
     @property
     def used(self) -> tuple[str, ...]:
@@ -163,7 +189,9 @@ def pack_folder(recipe: Recipe, data: Path, work: Path) -> Path:
 
 
 def table_path(recipe: Recipe, name: str, data: Path, work: Path) -> Path:
-    """Path of a table of the recipe; with holes, of a copy whose cells are emptied at random, the same ones each time.
+    """Path of a table of the recipe.
+
+    With holes, of a copy whose cells are emptied at random, the same ones each time; `FRAMES_TABLE` is written too.
 
     Args:
         recipe: Says which.
@@ -172,9 +200,13 @@ def table_path(recipe: Recipe, name: str, data: Path, work: Path) -> Path:
         work: Takes what is made.
     """
     folder = pack_folder(recipe, data, work)
+    out = work.resolve() / recipe.name / name
+    if recipe.clips and name == FRAMES_TABLE:
+        clips = tuple((folder / clip, label) for clip, label in recipe.clips)
+        write_with_frames(folder / recipe.tests[0], out, recipe.fields[0], recipe.label, clips)
+        return out
     if not recipe.holes:
         return folder / name
-    out = work.resolve() / recipe.name / name
     write_with_holes(folder / name, out, recipe.fields, recipe.holes, fill=recipe.fill)
     return out
 
@@ -195,6 +227,8 @@ def command_of(recipe: Recipe, header: list[str], *, seed: int = 0, minutes: flo
         words += ["--group", recipe.group]
     if recipe.time:
         words += ["--time", recipe.time]
+    if recipe.window is not None:
+        words += ["--window", str(recipe.window)]
     words += ["--minutes", f"{minutes or recipe.minutes:g}", "--seed", str(seed), "--no-baselines"]
     return f"omnifuse fit {table} {shlex.join(words)}"
 
@@ -225,4 +259,5 @@ def fit(
         seed=seed,
         minutes=minutes or recipe.minutes,
         baselines=False,
+        **({} if recipe.window is None else {"window": recipe.window}),
     )

@@ -9,24 +9,17 @@ for the minutes given and keeps the epoch of least loss on a tenth of the rows (
 from __future__ import annotations
 
 import copy
-import json
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-import torch
-from torch import library as torch_operators
+from common import MISSING, black_picture, held_out, of_kind, read_job, torchvision_operators, write_answers
 
-# Wheels of torchvision for GPUs import on a processor once the operators that their library registers have a schema
-for schema in ("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor", "qnms(Tensor dets) -> Tensor"):
-    try:
-        torch_operators.Library("torchvision", "FRAGMENT").define(schema)
-    except RuntimeError:
-        break
+torchvision_operators()
 
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+import torch  # noqa: E402
 from pytorch_widedeep import Trainer  # noqa: E402
 from pytorch_widedeep.models import BasicRNN, TabMlp, Vision, WideDeep  # noqa: E402
 from pytorch_widedeep.preprocessing import ImagePreprocessor, TabPreprocessor, TextPreprocessor  # noqa: E402
@@ -38,12 +31,10 @@ class Inputs:
     """Preprocessors of the columns, fitted on training rows."""
 
     def __init__(self, job: dict[str, Any], frame: pd.DataFrame) -> None:
-        kinds = job["fields"]
-        self.root = job["root"]
-        self.numbers = [name for name, kind in kinds.items() if kind == "number"]
-        self.categories = [name for name, kind in kinds.items() if kind == "category"]
-        self.text = next((name for name, kind in kinds.items() if kind == "text"), None)
-        self.image = next((name for name, kind in kinds.items() if kind == "image"), None)
+        self.numbers, self.categories = of_kind(job, "number"), of_kind(job, "category")
+        self.text = next(iter(of_kind(job, "text")), None)
+        self.image = next(iter(of_kind(job, "image")), None)
+        self.blank = black_picture(job, SIDE) if self.image else ""
         self.medians = {name: pd.to_numeric(frame[name], errors="coerce").median() for name in self.numbers}
         clean = self.clean(frame)
         self.parts: dict[str, Any] = {}
@@ -57,7 +48,7 @@ class Inputs:
             ).fit(clean)
         if self.image:
             self.parts["X_img"] = ImagePreprocessor(
-                img_col=self.image, img_path=self.root, width=SIDE, height=SIDE, verbose=0
+                img_col=self.image, img_path="", width=SIDE, height=SIDE, verbose=0
             ).fit(clean)
 
     def clean(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -65,7 +56,9 @@ class Inputs:
         for name in self.numbers:
             frame[name] = pd.to_numeric(frame[name], errors="coerce").fillna(self.medians[name])
         for name in [*self.categories, *([self.text] if self.text else [])]:
-            frame[name] = frame[name].fillna("missing").astype(str)
+            frame[name] = frame[name].fillna(MISSING).astype(str)
+        if self.image:
+            frame[self.image] = frame[self.image].fillna(self.blank)
         return frame
 
     def arrays(self, frame: pd.DataFrame) -> dict[str, Any]:
@@ -91,21 +84,14 @@ class Inputs:
         return WideDeep(**parts, pred_dim=num_classes if num_classes > 2 else 1)
 
 
-def held_out(frame: pd.DataFrame, group: str | None, seed: int) -> np.ndarray:
-    """(R,) bool: a tenth of the rows, whole groups."""
-    codes = np.arange(len(frame)) if group is None else pd.factorize(frame[group])[0]
-    units = np.random.default_rng(seed).permutation(np.unique(codes))
-    return np.isin(codes, units[: max(1, len(units) // 10)])
-
-
 def main() -> int:
     began = time.monotonic()
-    job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    job = read_job()
     torch.manual_seed(job["seed"])
     frame = pd.read_csv(job["train"], dtype=str)
     classes, codes = np.unique(frame[job["label"]].to_numpy(str), return_inverse=True)
     inputs = Inputs(job, frame)
-    out = held_out(frame, job["group"], job["seed"])
+    out = held_out(frame[job["group"]].tolist() if job["group"] else None, len(frame), job["seed"])
     seen, asked = inputs.arrays(frame[~out]), inputs.arrays(frame[out])
     model = inputs.model(len(classes))
     objective = "multiclass" if len(classes) > 2 else "binary"
@@ -122,7 +108,7 @@ def main() -> int:
         trainer.model.load_state_dict(weights)
     for test, path in job["tests"].items():
         probabilities = trainer.predict_proba(**inputs.arrays(pd.read_csv(path, dtype=str)), batch_size=256)
-        np.savez(Path(job["out"]) / f"{Path(test).stem}.npz", probabilities=probabilities, classes=classes)
+        write_answers(job, test, probabilities, list(classes))
     return 0
 
 

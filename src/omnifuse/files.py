@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,21 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, with those above it that are absent, so that what is kept in it lasts through a power cut."""
+    made = [item for item in (folder, *folder.parents) if not item.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for item in reversed(made):
+        sync_folder(item.parent)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, as far as the system lets us, so that no power cut brings it back."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.parent.is_dir():
+        sync_folder(folder.parent)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that a crash leaves the old or the new content, never a part of it."""
     temporary = path.with_name(path.name + ".tmp")
@@ -31,7 +47,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.replace(path)
         sync_folder(path.parent)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -50,6 +67,13 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def remove_temporaries(folder: Path) -> None:
+    """Remove what writers that were killed left unfinished in a folder that no writer is at work in."""
+    for path in folder.rglob("*.tmp"):
+        with suppress(OSError):
+            path.unlink()
 
 
 def sha256_of(path: Path) -> str:

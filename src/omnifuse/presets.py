@@ -263,6 +263,9 @@ class Preset:
         history = schema.history
         if history is not None and history.name in found:
             found[history.name] = {"max_steps": min(max(history.window, 2), self.max_steps)}
+        for item in history.texts if history is not None else ():
+            # The most recent words stand last
+            found[item.name] = {**found[item.name], "keep_end": True}
         return found
 
 
@@ -323,7 +326,7 @@ def automatic(schema: Schema, num_rows: int) -> Preset:
         training = replace(start.training, epochs=epochs, augment=0.5)
         return replace(start, name="auto", training=training)
     # Of days that were not learnt from, trees on the past rows err elsewhere than a line does
-    shallow = "linear" if schema.history is None else "linear+forest"
+    shallow = "linear+forest" if schema.history is not None and schema.history.columns else "linear"
     # Each field's own head pulls hard, and fields are often hidden: else the field that is learnt first explains the
     # rows, and the model knows less of the others than a network of each alone does
     model = replace(start.model, dropout=0.0, modality_dropout=0.3, auxiliary=2.0, shallow=shallow)

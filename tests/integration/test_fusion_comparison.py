@@ -55,6 +55,17 @@ def test_the_report_shows_the_table(model):
     assert markupsafe.escape(model.manifest["fusions"]["words"]) in page
 
 
+def test_all_names_every_fusion_and_each_is_trained_saved_and_costed(tmp_path):
+    model = fit(
+        rows_of(40), label="label", out=tmp_path / "run", fusion="all", epochs=1, baselines=False, logger="none"
+    )
+    rows = {row["name"]: row for row in model.manifest["fusions"]["rows"]}
+    assert next(iter(rows)) == "joint"
+    assert set(rows) == {*FUSIONS, "ensemble"}
+    assert all(row["flops"] > 0 and row["parameters"] > 0 for row in rows.values())
+    assert model.metrics["cost"]["flops"] > 0
+
+
 def test_an_ensemble_of_fusions_is_saved_and_answers_the_same(tmp_path):
     rows = rows_of()
     model = fit(rows, label="label", out=tmp_path / "run", fusion="ensemble", epochs=1, baselines=False, logger="none")

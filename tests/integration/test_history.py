@@ -6,11 +6,13 @@ import datetime
 import json
 
 import numpy as np
+import polars as pl
 import pytest
 from tests.conftest import QUICK
 
 import omnifuse
 from omnifuse.api import model as model_module
+from omnifuse.cli.main import run
 from omnifuse.errors import InputError
 
 START = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
@@ -107,6 +109,32 @@ def test_any_order_chunks_and_single_rows_answer_alike(timed, monkeypatch):
         np.testing.assert_allclose(values, vectors[name], atol=1e-4)
 
 
+def asked(out, *options):
+    """The exit code of `omnifuse predict`."""
+    with pytest.raises(SystemExit) as end:
+        run(["predict", *options, "-o", str(out)])
+    return end.value.code
+
+
+def test_the_command_line_takes_earlier_rows_that_are_not_answered(timed, tmp_path, capsys):
+    model, folder, rows = timed
+    earlier, later, out = tmp_path / "earlier.csv", tmp_path / "later.csv", tmp_path / "answers.jsonl"
+    pl.DataFrame(rows[:40]).write_csv(earlier)
+    pl.DataFrame(rows[40:44]).write_csv(later)
+    assert asked(out, str(folder), str(later), "--history", str(earlier), "--proba") == 0
+    found = pl.read_ndjson(out).to_dicts()
+    for row, answer in zip(found, model.predict(rows[40:44], proba=True, history=rows[:40]), strict=True):
+        assert row["modalities_used"] == "history+table"
+        assert row["trend=warms"] == pytest.approx(answer.targets["trend"].probabilities["warms"], abs=1e-5)
+    assert asked(out, str(folder), str(later), "--proba") == 0
+    assert pl.read_ndjson(out)["modalities_used"].to_list()[:2] == ["table", "table"]
+    out.unlink()
+    pl.DataFrame(rows[:40]).rename({"when": "wen"}).write_csv(earlier)
+    assert asked(out, str(folder), str(later), "--history", str(earlier)) == 2
+    assert "the history has no column 'when'. did you mean 'wen'?" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_evaluation_reads_the_past_of_its_own_table(timed):
     model, _, rows = timed
     result = model.evaluate(rows[:100])
@@ -126,12 +154,17 @@ def test_a_time_that_cannot_be_read_is_named_and_costs_the_history_of_its_row(ti
     assert answers[11].modalities_used == ("history", "table")
 
 
-def test_window_0_reads_no_past(tmp_path):
+def test_window_0_reads_no_past(tmp_path, capsys):
     rows = rooms_in_time(60)
     model = omnifuse.fit(rows, "trend", out=tmp_path / "run", time="when", window=0, **QUICK)
     assert model.fields == ("table",)
     assert model.schema.history is None
     with pytest.raises(InputError, match="the model reads no history"):
         model.predict(rows[5:], history=rows[:5])
+    table, out = tmp_path / "rows.csv", tmp_path / "answers.csv"
+    pl.DataFrame(rows).write_csv(table)
+    assert asked(out, str(tmp_path / "run"), str(table), "--history", str(table)) == 2
+    assert "the model reads no history. Fit it with --time COLUMN" in capsys.readouterr().err
+    assert not out.exists()
     with pytest.raises(InputError, match="--window is -1"):
         omnifuse.fit(rows, "trend", out=tmp_path / "other", time="when", window=-1, **QUICK)

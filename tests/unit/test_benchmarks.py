@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from benchmarks import page, score
+from benchmarks import page, plain, plain_text, run, score
 from benchmarks.losses import losses, rows_of
 from benchmarks.plain import read_rows
+from benchmarks.references import ELSEWHERE, fit_reference, reference_key, reference_names
 from benchmarks.score import Answers, aligned, measures, paired, score_answers
 from recipes import all_recipes, table_path
 
@@ -205,6 +206,115 @@ def test_page_says_what_holes_cost():
     assert "digits_filled" not in page.short_table(recipes, "README.md")
     other = recipes[:2] + [{**recipes[2], "dirty": True}]
     assert "fitted and asked with black pictures" not in page.page(other, None)
+
+
+def test_key_of_a_reference_is_that_of_its_own_file(monkeypatch, tmp_path):
+    """Keys of references in plain.py are what they were when the whole file was the key of all."""
+    import hashlib
+
+    def digest(module):
+        with open(module.__file__, "rb") as handle:
+            return hashlib.sha256(handle.read()).hexdigest()[:12]
+
+    assert reference_key("avmnist_hard") == reference_key("emodb") == digest(plain)
+    assert reference_key("meld") == reference_key("mvsa_weighted") == digest(plain_text)
+    assert len({reference_key(name) for name in ("avmnist", "fire", "meld")}) == 3
+    monkeypatch.setattr(plain, "__file__", str(tmp_path / "plain.py"))
+    (tmp_path / "plain.py").write_text("changed", encoding="utf-8")
+    assert reference_key("avmnist") != digest(plain_text) == reference_key("meld")
+
+
+def test_every_reference_elsewhere_belongs_to_a_recipe():
+    assert set(ELSEWHERE) <= {name for recipe in all_recipes().values() for name in reference_names(recipe)}
+
+
+def write_texts(folder, header, rows):
+    folder.mkdir()
+    lines = [header, *rows * 12]
+    for name in ("train.csv", "test.csv"):
+        (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def test_references_of_texts_read_signs_and_speakers(tmp_path):
+    write_texts(tmp_path / "meld_text", "Utterance,Speaker,Sentiment", [
+        "so what !,Ann,positive", "so what ?,Ann,negative", "so what ?,Bob,neutral", "so what !,Bob,neutral",
+    ])  # fmt: skip
+    found = fit_reference("meld", all_recipes()["meld"], tmp_path, tmp_path / "work")
+    assert found.classes == ("negative", "neutral", "positive")
+    asked = found.answer(tmp_path / "meld_text" / "test.csv")
+    assert asked.argmax(axis=1).tolist() == [2, 0, 1, 1] * 12
+
+
+def test_weighted_reference_answers_rare_classes(tmp_path):
+    common, rare = ["a.jpg,good day,positive"] * 9, ["a.jpg,good night,neutral"]
+    write_texts(tmp_path / "mvsa_tweets", "image,text,label", [*common, "a.jpg,good,neutral", *rare])
+    table = tmp_path / "mvsa_tweets" / "test.csv"
+    shares = [
+        (fit_reference(name, all_recipes()["mvsa"], tmp_path, tmp_path).answer(table).argmax(axis=1) == 0).mean()
+        for name in ("mvsa", "mvsa_weighted")
+    ]
+    assert shares[1] >= 2 / 11 - 1e-9
+    assert shares[0] <= shares[1]
+
+
+def saved_tweets(work):
+    """Ours right in 8 of 10 rows; references in 7, and in 6 but of both classes alike."""
+    truth = [0] * 2 + [1] * 8
+    guesses = {
+        "seed0": [1, 1] + [1] * 8,
+        "plain-0": [1, 1] + [1] * 7 + [0],
+        "plain-mvsa_weighted-0": [0, 0] + [0] * 4 + [1] * 4,
+    }
+    for name, guess in guesses.items():
+        answers([RIGHT if item else WRONG for item in guess], truth).save(work / "mvsa" / f"{name}-test.npz")
+
+
+def test_each_measure_is_held_against_the_reference_that_is_best_at_it(tmp_path):
+    saved_tweets(tmp_path)
+    recipe = all_recipes()["mvsa"]
+    runs = [{"seed": 0, "scores": {"test.csv": {"accuracy": 0.8, "f1_macro": 4 / 9}}}]
+    found = run.summary(recipe, runs, tmp_path, 1)["test.csv"]
+    assert found["references"] == {"mvsa": 0.7, "mvsa_weighted": 0.6}
+    assert (found["mean"], found["plain"], found["aim"], found["reached"]) == (0.8, 0.7, 0.67, True)
+    assert found["difference"] == pytest.approx(0.1)
+    macro = found["also"]["f1_macro"]
+    # Of the first 7 hits of 9 guesses and 8 rows; of the second 2 of 6 and 2, and 4 of 4 and 8
+    assert macro["references"] == pytest.approx({"mvsa": (0 + 14 / 17) / 2, "mvsa_weighted": (4 / 8 + 8 / 12) / 2})
+    assert macro["plain"] == macro["references"]["mvsa_weighted"]
+    assert macro["difference"] == pytest.approx(4 / 9 - macro["plain"])
+    assert (macro["aim"], macro["reached"]) == (0.52, False)
+
+
+def test_references_are_kept_while_their_file_stays(tmp_path, monkeypatch):
+    saved_tweets(tmp_path)
+    recipe = all_recipes()["mvsa"]
+    kept = {"key": reference_key("mvsa_weighted"), "seeds": 1, "words": "w", "seconds": 1.0}
+    monkeypatch.setattr(run, "fit_reference", lambda *_: pytest.fail("fitted again"))
+    assert run.measure_plain(recipe, "mvsa_weighted", kept, tmp_path, tmp_path, 1) == kept
+    with pytest.raises(pytest.fail.Exception, match="fitted again"):
+        run.measure_plain(recipe, "mvsa_weighted", {**kept, "key": "other"}, tmp_path, tmp_path, 1)
+
+
+def test_page_shows_every_measure_and_reference():
+    both = {"references": {"tweets": 0.8, "weighted": 0.7}}
+    macro = {
+        **fake_recipe()["tests"]["test.csv"],
+        "mean": 0.5,
+        "plain": 0.4,
+        "references": {"tweets": 0.3, "weighted": 0.4},
+    }
+    lead = {**fake_recipe()["tests"]["test.csv"], **both, "also": {"f1_macro": macro}}
+    runs = [{"scores": {"test.csv": {"accuracy": 0.9, "f1_macro": 0.5}}, "load_before": [0.5]}]
+    further = {"weighted": {"words": "weighted words", "seconds": 2.0, "seeds": 1}}
+    recipe = {"name": "tweets", **fake_recipe(tests={"test.csv": lead}, runs=runs, further=further, time="when")}
+    text = page.page([recipe], None)
+    assert "| test table | rows | f1_macro |" in text
+    assert "- plain reference: a network; accuracy 0.800 on test.csv; f1_macro 0.300 on test.csv; 60 s" in text
+    assert "- plain reference: weighted words; accuracy 0.700 on test.csv; f1_macro 0.400 on test.csv; 2 s" in text
+    assert "- reads: image + audio and what came before" in text
+    table = page.short_table([recipe], "README.md")
+    assert "| tweets | image + audio and what came before | accuracy | 0.900" in table
+    assert "| tweets | image + audio and what came before | f1_macro | 0.500" in table
 
 
 def test_page_without_results_and_without_markers(tmp_path):

@@ -11,6 +11,7 @@ from omnifuse.fusion import FUSIONS
 from omnifuse.layers import POOLINGS
 from omnifuse.presets import PRESETS, ModelSpec, TrainingSpec, choose_preset, with_settings
 from omnifuse.schema import Field, History, Modality, Schema
+from omnifuse.schema.history import PastText
 
 SCHEMA = Schema((Field("note", Modality.TEXT), Field("photo", Modality.IMAGE), Field("size", Modality.NUMBER)), ())
 
@@ -47,6 +48,13 @@ def test_past_rows_bring_a_forest_and_are_never_thinned_below_their_window():
     assert choose_preset("auto", replace(timed, history=None), 5000).model.shallow == "linear"
     assert PRESETS["tiny"].input_options(timed) == {"history": {"max_steps": 60}}
     assert PRESETS["tiny"].input_options(replace(timed, history=None)) == {"history": {"max_steps": 256}}
+
+
+def test_earlier_texts_alone_bring_no_forest():
+    texts = (PastText("note_before", "note", 5, 1000),)
+    history = History("turn", "talk", 60, (), "", (), (), 600.0, texts=texts)
+    fields = (Field("note", Modality.TEXT), Field("note_before", Modality.TEXT))
+    assert choose_preset("auto", Schema(fields, (), history=history), 5000).model.shallow == "linear"
 
 
 def test_unknown_preset_suggests():

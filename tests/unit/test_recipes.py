@@ -2,12 +2,14 @@
 
 import csv
 
+import numpy as np
 import pytest
 import recipes
-from recipes import Recipe, all_recipes, command_of, find_data, table_path
+from recipes import Further, Recipe, all_recipes, command_of, find_data, fit, table_path
 
 # What data sets hold besides; some of it is the answer
-TRAPS = ("id", "mnist_file", "finding", "label3", "sentiment", "text_de", "clinical_notes", "license")
+TRAPS = ("id", "mnist_file", "finding", "label3", "sentiment", "text_de", "clinical_notes", "license",
+         "Emotion", "label_text_only", "label_image_only", "label_name", "digits")  # fmt: skip
 
 
 def header_of(recipe):
@@ -16,7 +18,7 @@ def header_of(recipe):
 
 
 def test_number_of_recipes():
-    assert len(all_recipes()) == 14
+    assert len(all_recipes()) == 17
     assert [name for name in all_recipes() if name.startswith("avmnist_hard")] == [
         "avmnist_hard",
         "avmnist_hard_image",
@@ -57,6 +59,63 @@ def test_absent_column_is_named():
 def test_label_among_fields_is_refused():
     with pytest.raises(AssertionError, match="is among the fields"):
         Recipe("x", "pack", "label", ("image", "label"), "nowhere")
+
+
+def test_what_cannot_be_published_is_refused():
+    fields = ("x", "pack", "label", ("image",), "nowhere")
+    with pytest.raises(AssertionError, match="publishes a metric twice"):
+        Recipe(*fields, also=(Further("accuracy"),))
+    with pytest.raises(AssertionError, match="2 aims for 1 test tables"):
+        Recipe(*fields, also=(Further("f1_macro", (0.5, 0.5)),))
+    with pytest.raises(AssertionError, match="f2 is none of"):
+        Recipe(*fields, also=(Further("f2"),))
+    with pytest.raises(AssertionError, match="a window without a time"):
+        Recipe(*fields, window=5)
+
+
+def test_light_and_other_answers_are_not_read_with_the_past():
+    recipe = all_recipes()["occupancy_past"]
+    header = ["row", "date", "Temperature", "Humidity", "Light", "CO2", "HumidityRatio", "Occupancy"]
+    assert recipe.dropped(header) == ("row", "Light")
+    assert "--time date " in command_of(recipe, header)
+    assert "--window" not in command_of(recipe, header)
+
+
+@pytest.mark.parametrize("window", [None, 9])
+def test_window_reaches_the_command_and_the_fit(window, tmp_path, monkeypatch):
+    import omnifuse
+
+    recipe = Recipe("x", "pack", "y", ("a",), "nowhere", time="t", window=window)
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "train.csv").write_text("t,a,y,z\n0,1,b,2\n", encoding="utf-8")
+    given = {}
+    monkeypatch.setattr(omnifuse, "fit", lambda table, label, **options: given.update(options))
+    fit(recipe, tmp_path, tmp_path / "out")
+    assert (given["time"], given.get("window")) == ("t", window)
+    assert given["drop"] == ("z",)
+    assert ("--window 9" in command_of(recipe, ["t", "a", "y", "z"])) == (window == 9)
+
+
+def test_frames_of_the_video_stand_below_the_test_pictures(tmp_path):
+    from PIL import Image
+    from tests.made_video import ramp, video
+
+    recipe, pack = all_recipes()["fire"], tmp_path / "fire_images"
+    (pack / "video").mkdir(parents=True)
+    (pack / "test.csv").write_text("id,image,label,label_name\n1,images/a.jpg,0,none\n", encoding="utf-8")
+    video(ramp(40, height=240, width=480), path=pack / "video" / "house6.mp4")
+    path = table_path(recipe, recipes.FRAMES_TABLE, tmp_path, tmp_path / "work")
+    with open(path, newline="", encoding="utf-8") as handle:
+        first, *frames = list(csv.DictReader(handle))
+    assert first == {"id": "1", "image": str(pack / "images" / "a.jpg"), "label": "0", "label_name": "none"}
+    assert len(frames) == 40
+    assert {(row["label"], row["id"], row["label_name"]) for row in frames} == {("1", "", "")}
+    pictures = [np.asarray(Image.open(row["image"])) for row in frames]
+    assert {picture.shape for picture in pictures} == {(120, 240, 3)}
+    levels = [picture.mean() for picture in pictures]
+    assert levels[0] < 5
+    assert levels[-1] > 250
+    assert levels == sorted(levels)
 
 
 def write_digits(folder, rows=40):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,6 +20,7 @@ from omnifuse.api.options import (
 )
 from omnifuse.api.run_lock import sole_fit
 from omnifuse.data.tables import Table, open_table
+from omnifuse.files import remove_folder, remove_temporaries
 from omnifuse.schema import Schema
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from omnifuse.api.search import SearchResult
     from omnifuse.api.simple import Asked
     from omnifuse.presets import Preset
+
+# Folders of the run folder in which files are written whole or not at all
+PARTS = ("model", "report", "checkpoints", "singles", "cache")
 
 
 def fit(
@@ -80,10 +83,11 @@ def fit(
         encoders: Input to encoder name.
         tasks: Label to task kind; `ordinal` orders numbers and known texts, `ordinal:low<medium<high` any texts.
         settings: Single settings of the preset, `{"dropout": "0.2"}`.
-        drop: Columns to leave out.
+        drop: Columns to leave out, those that are made of past rows among them.
         group: Column whose groups are never divided between learning and scoring.
         time: Column of times: later rows are held out, and each row gets its past rows.
-        window: Largest number of past rows that it gets, those of its group; 0 for none.
+        window: Largest number of past rows that it gets, those of its group; 0 for none. With a group, text columns get
+            up to 5 earlier texts as a field of their own.
         seed: Of everything random.
         seeds: Repeat with so many seeds; the model of the first is kept, mean and deviation are reported.
         minutes: Upper limit for training the model; 6 where neither this nor `epochs` is given.
@@ -183,6 +187,8 @@ class _Fit:
         """Prepare, train, score, compare, save, report."""
         schema, preset = self._choose()
         with sole_fit(self.options.out):
+            for part in PARTS:
+                remove_temporaries(self.options.out / part)
             return self._run(schema, preset)
 
     def _run(self, schema: Schema, preset: Preset) -> Model:
@@ -231,7 +237,7 @@ class _Fit:
 
         options = self.options
         if not options.resume:  # else a later --resume of this run would take up networks of an older one
-            shutil.rmtree(options.out / "checkpoints", ignore_errors=True)
+            remove_folder(options.out / "checkpoints")
         cache = options.out / "cache"
         prepared = prepare(
             self.table,

@@ -25,13 +25,17 @@ from omnifuse.training.batches import BatchSource, make_batch
 from omnifuse.training.checkpoint import CheckpointFolder
 from omnifuse.training.lanes import Halt, available_lanes, draws_globally, group_sizes, side_by_side
 from omnifuse.training.loggers import make_logger
-from omnifuse.training.loop import Report, Trainer, TrainingResult, spike_words
+from omnifuse.training.loop import Report, Trainer
+from omnifuse.training.memory import RowsAtOnce
 from omnifuse.training.precision import choose_batch_size, choose_precision
 from omnifuse.training.predict import Subset, run_subsets
+from omnifuse.training.result import TrainingResult, parts_words, rows_words, spike_words
 from omnifuse.training.sampling import row_weights
 
 # Encoders measure their statistics on at most so many training rows
 MEASURED_ROWS = 2000
+# Rows that a network is judged by, at once
+JUDGED_AT_ONCE = 256
 
 
 @dataclass
@@ -199,9 +203,18 @@ def training_notes(results: Sequence[TrainingResult]) -> list[str]:
     notes = []
     for number, result in enumerate(results, start=1):
         if result.bad_steps:
+            first = result.bad_steps[0]
             notes.append(
-                f"Network {number}: {result.bad_steps} of {result.steps} steps were left out, since their loss or "
-                "gradient was not finite."
+                f"Network {number}: {len(result.bad_steps)} of {result.steps} steps were left out, since their loss or "
+                f"gradient was not finite, the first at step {first.step} with {rows_words(first.rows)}."
+            )
+        if result.rows_at_once:
+            notes.append(f"Network {number}: the device ran out of memory, {parts_words(result.rows_at_once)}.")
+        if result.unsaved:
+            step, reason = result.unsaved[-1]
+            notes.append(
+                f"Network {number}: {len(result.unsaved)} checkpoints could not be written, the last at step {step} "
+                f"({reason})."
             )
         if result.spikes:
             worst = max(result.spikes, key=lambda item: item[1] / max(item[2], 1e-12))
@@ -264,18 +277,21 @@ def judge_on(
     targets = training_targets(prepared, schema, train)
 
     def judge(model: MultimodalModel) -> float:
+        return -RowsAtOnce(JUDGED_AT_ONCE).run(len(stop), lambda at_once: mean_loss(model, at_once))
+
+    def mean_loss(model: MultimodalModel, at_once: int) -> float:
         import torch
 
         device = next(model.parameters()).device
         losses, packs = [], {item.name: prepared.packs[item.name] for item in schema.inputs}
         with torch.inference_mode():
-            for start in range(0, len(stop), 256):
-                rows = stop[start : start + 256]
+            for start in range(0, len(stop), at_once):
+                rows = stop[start : start + at_once]
                 batch = make_batch(packs, rows, targets=targets).to(device)
                 output = model(batch)
                 parts = [item.fused_loss for item in output.targets.values() if item.fused_loss is not None]
                 losses.append(float(torch.stack(parts).sum()) * len(rows))
-        return -sum(losses) / len(stop)
+        return sum(losses) / len(stop)
 
     return judge
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from omnifuse.api.decode import Decoded, decode
-from omnifuse.data.history import with_history
+from omnifuse.data.history import check_earlier, with_history
 from omnifuse.data.tables import Table, open_table
 from omnifuse.errors import InputError, did_you_mean
 from omnifuse.readout.predictions import make_predictions
@@ -102,11 +102,17 @@ class Model:
             source: As for `predict`.
             media_root: As for `predict`.
             history: Rows that are earlier than those of `source`, as for `predict`.
+
+        Raises:
+            InputError: A history is given that the model does not read, or without the columns of its time and group.
         """
         table = source if isinstance(source, Table) else open_table(source, media_root=media_root)
-        if history is not None and self.schema.history is None:
+        if history is None:
+            return with_history(table, self.schema.history)
+        if self.schema.history is None:
             raise InputError("the model reads no history", fix="Fit it with --time COLUMN, or leave the history out")
-        earlier = None if history is None else open_table(history)
+        earlier = open_table(history)
+        check_earlier(earlier, self.schema.history)
         return with_history(table, self.schema.history, earlier)
 
     def stream(
@@ -119,7 +125,8 @@ class Model:
             proba: Also give the probability of each class.
             media_root: Resolve media paths against this folder and refuse whatever lies outside it.
             history: As for `predict`. Of a model that reads history, the numbers of the whole table are held (8 bytes a
-                cell); all else is read chunk by chunk.
+                cell), and where it reads earlier texts the last 1,000 characters of each; all else is read chunk by
+                chunk.
 
         Yields:
             The predictions of up to 512 rows.

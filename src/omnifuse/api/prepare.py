@@ -16,7 +16,9 @@ from omnifuse.data.history import plain_schema, schema_with_history, with_histor
 from omnifuse.data.infer import infer_schema
 from omnifuse.data.media import MediaDoor
 from omnifuse.data.pack import BadCell, Pack, build_packs, media_findings
+from omnifuse.data.past_texts import past_text_findings
 from omnifuse.data.preprocessors import fit_preprocessors
+from omnifuse.data.sound_tracks import SUFFIX
 from omnifuse.data.tables import Table
 from omnifuse.data.targets import encode_target
 from omnifuse.errors import InputError
@@ -63,7 +65,7 @@ def any_present(packs: dict[str, Pack], num_rows: int) -> np.ndarray:
     return found
 
 
-def _check_bad_cells(bad: list[BadCell], table: Table, schema: Schema, options: FitOptions) -> list[str]:
+def check_bad_cells(bad: list[BadCell], table: Table, schema: Schema, options: FitOptions) -> list[str]:
     """Count unreadable cells a field; stop above the accepted share."""
     notes = []
     for name, count in Counter(cell.field for cell in bad).items():
@@ -109,19 +111,26 @@ def read_schema(table: Table, options: FitOptions) -> Schema:
     """Infer the schema with the user's overrides, and with the past of each row where a time is named.
 
     Raises:
-        InputError: As `infer_schema`.
+        InputError: As `infer_schema` and `schema_with_history`.
     """
+    # What is made of earlier rows is known only once the columns are
+    made = tuple(name for name in options.drop if options.time is not None and _may_be_made(table, name))
     schema = infer_schema(
         table,
         options.labels,
         fields=options.fields,
         tasks=options.tasks,
-        drop=options.drop,
+        drop=tuple(name for name in options.drop if name not in made),
         group=options.group,
         time=options.time,
         door=MediaDoor(root=table.root, confined=options.media_root is not None),
     )
-    return schema_with_history(table, schema, options.window)
+    return schema_with_history(table, schema, options.window, drop=made)
+
+
+def _may_be_made(table: Table, name: str) -> bool:
+    """Whether a name is neither a column's nor that of the sound of one."""
+    return name not in table.columns and name.rstrip("_").removesuffix(SUFFIX) not in table.columns
 
 
 def prepare(
@@ -153,8 +162,8 @@ def prepare(
     everything = np.arange(table.num_rows)
     preprocessors = fit_preprocessors(table, schema, rows=everything, options=input_options, door=door)
     packs, bad = build_packs(table, schema, preprocessors, door=door, cache_dir=cache)
-    findings = [*findings, *media_findings(packs)]
-    notes = _check_bad_cells(bad, table, schema, options)
+    findings = [*findings, *media_findings(packs), *past_text_findings(schema)]
+    notes = check_bad_cells(bad, table, schema, options)
     targets = {item.name: encode_target(table.cells(item.name), item) for item in schema.targets}
     rows, left_out = learnable_rows(packs, targets, schema)
     if len(rows) < 10:

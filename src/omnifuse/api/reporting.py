@@ -20,7 +20,7 @@ from omnifuse.report.metrics import leading_metrics
 from omnifuse.report.page import TargetData
 from omnifuse.report.summary import summary_words
 from omnifuse.schema import Finding, Modality, Schema, Target, TaskKind
-from omnifuse.training.loop import TrainingResult
+from omnifuse.training.result import TrainingResult
 
 MAX_EXAMPLES = 9
 MAX_CONFUSION = 40

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from typing import Any
 
@@ -17,6 +16,7 @@ from omnifuse.api.prepare import Prepared
 from omnifuse.api.reporting import write_fit_report
 from omnifuse.api.scoring import cost_of
 from omnifuse.api.store import save_model, save_singles
+from omnifuse.files import remove_folder
 from omnifuse.presets import Preset
 
 
@@ -67,7 +67,7 @@ def save_run(
             "notes": training_notes(trainings),
         },
     }
-    shutil.rmtree(singles_folder(out), ignore_errors=True)
+    remove_folder(singles_folder(out))
     save_model(model, out / "model")
     save_singles(as_models(trained.comparison, prepared), out)
     model.folder = out

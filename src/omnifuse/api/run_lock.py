@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from omnifuse.errors import InputError
+from omnifuse.files import make_folder
 
 LOCK = ".lock"
 
@@ -33,7 +34,7 @@ def sole_fit(folder: Path) -> Iterator[None]:
     except ImportError:
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / LOCK
     while True:
         with path.open("a+") as handle:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,9 +20,11 @@ from omnifuse.api.search_rows import search_rows
 from omnifuse.api.search_space import search_space, starting_point
 from omnifuse.api.unseen import skill, unseen_scores
 from omnifuse.errors import ArtefactError, MissingDependencyError, OmnifuseError
+from omnifuse.files import make_folder, remove_folder
 from omnifuse.presets import Preset, with_settings
 from omnifuse.training.lanes import Halt, side_by_side
-from omnifuse.training.loop import Trainer, TrainingResult
+from omnifuse.training.loop import Trainer
+from omnifuse.training.result import TrainingResult
 
 # A trial trains this share of the passes of a fit
 PASSES_SHARE, MAX_TRIALS = 0.25, 200
@@ -141,8 +142,8 @@ class Search:
         """The study on disk: a new one, or with `--resume` the one that is there."""
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         if not self.resume:
-            shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir(parents=True, exist_ok=True)
+            remove_folder(self.folder)
+        make_folder(self.folder)
         self.storage = optuna.storages.RDBStorage(f"sqlite:///{(self.folder / 'search.db').resolve()}")
         study = optuna.create_study(
             storage=self.storage,

@@ -93,12 +93,14 @@ def run(arguments: Sequence[str] | None = None) -> None:
             f"error: {error.strerror or error}{place}. Look at the place that was named and the space left on the disk."
         )
         code = 2 if isinstance(error, _WRONG_PLACE) else 3
-    except MemoryError:
-        _say("error: out of memory. Give a smaller --preset, or fewer rows at a time.")
-        code = 3
     except Exception as error:
         if debug:
             raise
+        if (
+            isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+        ):  # torch's; it is not loaded here
+            _say("error: out of memory. Give a smaller --preset, or fewer rows at a time.")
+            sys.exit(3)
         _say(f"bug: {type(error).__name__}: {error}. Run again with --debug and report what it prints.")
         code = 1
     sys.exit(code)

@@ -42,6 +42,12 @@ def predict(
     table: str = typer.Argument(..., help="CSV, TSV, Parquet, JSONL or folder."),
     out: Path = typer.Option(..., "-o", "--out", help="OUT.csv, OUT.parquet or OUT.jsonl."),
     proba: bool = typer.Option(False, "--proba", help="Also a column for the probability of each class."),
+    history: str | None = typer.Option(
+        None,
+        "--history",
+        metavar="TABLE",
+        help="Earlier rows, which are not answered: what a model of --time reads as the past, beside TABLE's own.",
+    ),
     media_root: Path | None = typer.Option(None, "--media-root", help="Media may lie only in this folder."),
     as_json: bool = typer.Option(False, "--json", help="A summary as one JSON document on stdout."),
 ) -> None:
@@ -53,7 +59,7 @@ def predict(
     counts = {"rows": 0, "warnings": 0, "errors": 0}
 
     def rows() -> Iterator[dict[str, Any]]:
-        for chunk in model.stream(table, proba=proba, media_root=media_root):
+        for chunk in model.stream(table, proba=proba, media_root=media_root, history=history):
             for answer in chunk:
                 counts["rows"] += 1
                 counts["warnings"] += bool(answer.warnings)

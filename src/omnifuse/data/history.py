@@ -1,4 +1,4 @@
-"""The past rows of each row of a table in time, as a series, as differences, and the clock, as columns of the table.
+"""The past rows of each row of a table in time: a series, differences, texts, and the clock, as columns of the table.
 
 Past values are read as differences from the row's own, which stands in the table beside them: what a level means shifts
 from day to day and from device to device, how far and how fast it moved does not. Of days that were not learnt from,
@@ -20,10 +20,20 @@ import numpy as np
 
 from omnifuse.data.media_series import RawSeries
 from omnifuse.data.numbers import parse_numbers
+from omnifuse.data.past_texts import (
+    BEFORE,
+    MOST_CHARS,
+    MOST_TEXTS,
+    end_of_text,
+    join_latest,
+    text_columns,
+    text_ranks,
+)
 from omnifuse.data.tables import Table
 from omnifuse.data.times import TimeReader
+from omnifuse.errors import InputError, did_you_mean
 from omnifuse.schema import Field, Modality, Schema
-from omnifuse.schema.history import History
+from omnifuse.schema.history import History, PastText
 
 HISTORY_NAME = "history"
 ROWS_BACK = (5, 15, 60)
@@ -71,8 +81,14 @@ class Timeline:
         read = np.flatnonzero(np.isfinite(seconds) & (groups >= 0))
         columns = [np.concatenate([parse_numbers(_cells(item, name)) for item in tables]) for name in history.columns]
         matrix = np.stack(columns, axis=1) if columns else np.zeros((len(seconds), 0))
+        texts = {
+            item.name: [end_of_text(cell, item.chars) for part in tables for cell in _cells(part, item.column)]
+            for item in history.texts
+        }
         # By the values too, so that rows of one time have one order, whatever that of the table
-        order = read[np.lexsort((*(column[read] for column in columns), seconds[read], groups[read]))]
+        ranks = [text_ranks(cells) for cells in texts.values()]
+        order = read[np.lexsort((*(keys[read] for keys in (*ranks, *columns)), seconds[read], groups[read]))]
+        self._texts = {name: [cells[row] for row in order] for name, cells in texts.items()}
         self._values, self._times, group = matrix[order], seconds[order], groups[order]
         place = np.arange(len(order))
         step = np.diff(self._times, prepend=-np.inf)
@@ -90,23 +106,29 @@ class Timeline:
         """Median time between two rows of a group; NaN where no group has two times."""
         return float(np.median(self._steps)) if len(self._steps) else np.nan
 
+    def _before(self, row: int) -> tuple[int, slice]:
+        """Place of a row in the order of time, and the places of the rows before it, at most a window of them."""
+        place = int(self._place[row])
+        if place < 0:
+            return place, slice(0, 0)
+        end = int(self._end[place])
+        return place, slice(max(int(self._start[place]), end - self.history.window), end)
+
+    def past_text(self, row: int, item: PastText) -> str | None:
+        """The latest texts before a row, None where there are none."""
+        return join_latest(self._texts[item.name][self._before(row)[1]], item)
+
     def past(self, row: int) -> RawSeries | None:
         """The rows before a row, at most a window of them, as differences from its own values.
 
         None where there are none, or nothing was observed in them.
         """
-        place = int(self._place[row])
-        if place < 0:
-            return None
-        end = int(self._end[place])
-        start = max(int(self._start[place]), end - self.history.window)
-        if start >= end:
-            return None
-        values = self._values[start:end]
+        place, before = self._before(row)
+        values = self._values[before]
         if np.isnan(values).all():
             return None
         apart = values - _own(self._values[place], values)
-        return RawSeries(apart, self._times[start:end], self.history.columns, float(self._times[place]), derived=True)
+        return RawSeries(apart, self._times[before], self.history.columns, float(self._times[place]), derived=True)
 
     def difference(self, column: str, back: int) -> np.ndarray:
         """(R,) value of a row minus that of the row so many rows back; NaN where either is not there."""
@@ -130,10 +152,10 @@ def _own(row: np.ndarray, past: np.ndarray) -> np.ndarray:
 
 
 class _PastRows(Sequence[Any]):
-    """The histories of some rows, made when they are asked for."""
+    """What is made of the rows before some rows, when it is asked for."""
 
-    def __init__(self, timeline: Timeline, rows: np.ndarray) -> None:
-        self._timeline, self._rows = timeline, rows
+    def __init__(self, make: Callable[[int], Any], rows: np.ndarray) -> None:
+        self._make, self._rows = make, rows
 
     @overload
     def __getitem__(self, place: int) -> Any: ...
@@ -141,8 +163,8 @@ class _PastRows(Sequence[Any]):
     def __getitem__(self, place: slice) -> Sequence[Any]: ...
     def __getitem__(self, place: int | slice) -> Any:
         if isinstance(place, slice):
-            return _PastRows(self._timeline, self._rows[place])
-        return self._timeline.past(int(self._rows[place]))
+            return _PastRows(self._make, self._rows[place])
+        return self._make(int(self._rows[place]))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -181,6 +203,21 @@ def _group_codes(tables: Sequence[Table], column: str | None) -> np.ndarray:
     return np.array([-1 if cell is None else codes.setdefault(str(cell), len(codes)) for cell in cells], np.int64)
 
 
+def check_earlier(earlier: Table, history: History) -> None:
+    """Refuse earlier rows that cannot be told to be the past of any row.
+
+    Args:
+        earlier: Rows that serve as history alone.
+        history: Names their time and group.
+
+    Raises:
+        InputError: The column of either is absent.
+    """
+    for name in (history.time, history.group):
+        if name and name not in earlier.columns:
+            raise InputError(f"the history has no column '{name}'", fix=did_you_mean(name, earlier.columns))
+
+
 def with_history(table: Table, history: History | None, earlier: Table | None = None) -> Table:
     """The table with the derived columns; the table itself where it has them, or none are wanted.
 
@@ -193,8 +230,11 @@ def with_history(table: Table, history: History | None, earlier: Table | None = 
         return table
     timeline = Timeline(table, history, earlier)
     made: dict[str, Sequence[Any]] = {}
+    rows = np.arange(table.num_rows)
     if history.name:
-        made[history.name] = _PastRows(timeline, np.arange(table.num_rows))
+        made[history.name] = _PastRows(timeline.past, rows)
+    for item in history.texts:
+        made[item.name] = _PastRows(_texts_before(timeline, item), rows)
     for name, column, back in history.differences:
         made[name] = _Column(_difference(timeline, column, back), table.num_rows)
     for name, what in history.clock:
@@ -203,6 +243,10 @@ def with_history(table: Table, history: History | None, earlier: Table | None = 
     columns = (*(name for name in table.columns if name not in made), *made)
     objects = {**table.objects, **made}
     return replace(table, columns=columns, objects=objects, derived=frozenset(made))
+
+
+def _texts_before(timeline: Timeline, item: PastText) -> Callable[[int], str | None]:
+    return lambda row: timeline.past_text(row, item)
 
 
 def _difference(timeline: Timeline, column: str, back: int) -> Callable[[], np.ndarray]:
@@ -236,19 +280,37 @@ def plain_schema(schema: Schema) -> Schema:
     return replace(schema, fields=tuple(item for item in schema.fields if item.name not in made), history=None)
 
 
-def schema_with_history(table: Table, schema: Schema, window: int) -> Schema:
-    """The schema with a series of past rows, differences to earlier rows, and the clock.
+def schema_with_history(table: Table, schema: Schema, window: int, drop: Sequence[str] = ()) -> Schema:
+    """The schema with a series of past rows, differences to earlier rows, the clock, and earlier texts of the group.
 
     Args:
         table: The rows to learn from.
-        schema: Names the time, the group and the number columns.
+        schema: Names the time, the group and the number and text columns.
         window: Largest number of past rows; 0 leaves the schema as it is.
+        drop: Names of made columns that are left out.
+
+    Raises:
+        InputError: `drop` names something that is not made.
     """
-    if schema.time is None or not window:
+    history = None if schema.time is None or not window else _plan(table, schema, schema.time, window)
+    made = () if history is None else history.derived
+    for name in drop:
+        if name not in made:
+            raise InputError(
+                f"--drop names the column '{name}', which {table.name} lacks",
+                fix=did_you_mean(name, (*table.columns, *made)),
+            )
+    if history is None:
         return schema
+    history = history.without(drop)
+    return replace(schema, fields=(*schema.fields, *_fields(history)), history=history)
+
+
+def _plan(table: Table, schema: Schema, time: str, window: int) -> History:
+    """What is made of the rows before a row."""
     columns = tuple(item.name for item in schema.fields if item.modality is Modality.NUMBER)
-    reader = TimeReader.fit(table.cells(schema.time))
-    bare = History(schema.time, schema.group, window, (), "", (), (), SHORTEST_GAP_S, reader.dates, reader.day_first)
+    reader = TimeReader.fit(table.cells(time))
+    bare = History(time, schema.group, window, (), "", (), (), SHORTEST_GAP_S, reader.dates, reader.day_first)
     timeline = Timeline(table, bare)
     gap_s = max(GAP_STEPS * timeline.usual_step_s, SHORTEST_GAP_S) if timeline.usual_step_s > 0 else SHORTEST_GAP_S
     taken = set(table.columns)
@@ -259,19 +321,42 @@ def schema_with_history(table: Table, schema: Schema, window: int) -> Schema:
     )
     known = timeline.seconds[np.isfinite(timeline.seconds)]
     days = float(np.ptp(known)) / _DAY if len(known) else 0.0
-    is_field = any(item.name == schema.time for item in schema.fields)
+    is_field = any(item.name == time for item in schema.fields)
     read = [what for what in CLOCK if reader.dates and not is_field and days >= _DAYS_READ[what]]
-    clock = tuple((_free(f"{schema.time}: {what}", taken), what) for what in read)
+    clock = tuple((_free(f"{time}: {what}", taken), what) for what in read)
     name = _free(HISTORY_NAME, taken) if columns else ""
-    history = replace(bare, columns=columns, name=name, differences=differences, clock=clock, gap_s=gap_s)
-    made = (
-        [Field(name, Modality.SERIES, f"up to {window} rows before, in the order of '{schema.time}'")] if name else []
+    texts = tuple(
+        PastText(_free(column + BEFORE, taken), column, min(window, MOST_TEXTS), MOST_CHARS)
+        for column in text_columns(schema)
     )
-    made += [
-        Field(item[0], Modality.NUMBER, f"made of '{item[1]}' in the order of '{schema.time}'") for item in differences
+    history = replace(bare, columns=columns, name=name, differences=differences, clock=clock, gap_s=gap_s)
+    return replace(history, texts=_with_any(table, replace(bare, gap_s=gap_s, texts=texts)))
+
+
+def _with_any(table: Table, history: History) -> tuple[PastText, ...]:
+    """The derived texts that at least one row has: groups of one row each have no past."""
+    if not history.texts:
+        return ()
+    timeline = Timeline(table, history)
+    rows = range(table.num_rows)
+    return tuple(item for item in history.texts if any(timeline.past_text(row, item) is not None for row in rows))
+
+
+def _fields(history: History) -> list[Field]:
+    """The made columns as fields."""
+    order = f"in the order of '{history.time}'"
+    past = f"up to {history.window} rows before, {order}"
+    made = [Field(history.name, Modality.SERIES, past)] if history.name else []
+    made += [Field(item[0], Modality.NUMBER, f"made of '{item[1]}' {order}") for item in history.differences]
+    made += [Field(item[0], Modality.NUMBER, f"made of '{history.time}'") for item in history.clock]
+    return made + [
+        Field(
+            item.name,
+            Modality.TEXT,
+            f"up to {item.most} earlier texts of '{item.column}' of the same '{history.group}', {order}",
+        )
+        for item in history.texts
     ]
-    made += [Field(item[0], Modality.NUMBER, f"made of '{schema.time}'") for item in clock]
-    return replace(schema, fields=(*schema.fields, *made), history=history)
 
 
 def _rows_back(num_columns: int, window: int) -> tuple[int, ...]:

@@ -44,12 +44,14 @@ class TextPreprocessor:
         max_length: Longest id sequence; the rest of the text is cut.
         lowercase: Whether case is ignored. Prefer True below some 100,000 rows.
         max_chars: Longest text read, in characters; the rest is cut before any work is done on it.
+        keep_end: Whether the last ids of a sequence that is too long are kept, instead of the first.
     """
 
     tokenizer_json: str
     max_length: int = 256
     lowercase: bool = True
     max_chars: int = 20_000
+    keep_end: bool = False
 
     kind: ClassVar[str] = "text"
 
@@ -69,6 +71,7 @@ class TextPreprocessor:
         lowercase: bool = True,
         max_chars: int = 20_000,
         min_frequency: int = 2,
+        keep_end: bool = False,
     ) -> TextPreprocessor:
         """Learn the vocabulary from training cells.
 
@@ -80,6 +83,7 @@ class TextPreprocessor:
             lowercase: Whether case is ignored.
             max_chars: Longest text read, in characters.
             min_frequency: How often a pair of pieces must occur to become one token.
+            keep_end: Whether the end of a sequence that is too long is kept.
 
         Returns:
             The fitted preprocessor; the same cells give the same one, to the bit.
@@ -96,7 +100,7 @@ class TextPreprocessor:
             raise InputError(f"vocab_size must be at least 16, received {vocab_size}")
         words = _count_words(cells, lowercase, max_chars)
         model = _train(words, vocab_size, min_frequency)
-        return cls(_pipeline(model, lowercase).to_str(), max_length, lowercase, max_chars)
+        return cls(_pipeline(model, lowercase).to_str(), max_length, lowercase, max_chars, keep_end)
 
     def __call__(self, value: Any) -> dict[str, np.ndarray]:
         """Token ids of one text.
@@ -107,7 +111,8 @@ class TextPreprocessor:
         Returns:
             ``ids`` int32 (L,), 1 <= L <= max_length; a text without any visible character is one unknown token.
         """
-        ids = self._tokenizer.encode(clean_text(value, self.max_chars)).ids[: self.max_length]
+        ids = self._tokenizer.encode(clean_text(value, self.max_chars)).ids
+        ids = ids[-self.max_length :] if self.keep_end else ids[: self.max_length]
         return {"ids": np.asarray(ids or [UNKNOWN_ID], dtype=np.int32)}
 
     def empty(self) -> dict[str, np.ndarray]:
@@ -151,6 +156,7 @@ class TextPreprocessor:
             "max_length": self.max_length,
             "lowercase": self.lowercase,
             "max_chars": self.max_chars,
+            "keep_end": self.keep_end,
         }
 
     @classmethod
@@ -160,7 +166,13 @@ class TextPreprocessor:
         Raises:
             ArtefactError: The tokenizer inside is damaged.
         """
-        text = cls(str(data["tokenizer"]), int(data["max_length"]), bool(data["lowercase"]), int(data["max_chars"]))
+        text = cls(
+            str(data["tokenizer"]),
+            int(data["max_length"]),
+            bool(data["lowercase"]),
+            int(data["max_chars"]),
+            bool(data.get("keep_end", False)),
+        )
         text.vocab_size  # noqa: B018 - reads the tokenizer, so that damage shows now and not at the first row
         return text
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from omnifuse.deploy.weights import encode_weights, read_weights
 from omnifuse.errors import ArtefactError
-from omnifuse.files import sha256_of, write_atomically
+from omnifuse.files import make_folder, sha256_of, write_atomically
 
 FORMAT = 1
 MANIFEST = "model.json"
@@ -70,7 +70,7 @@ def save_artefact(folder: Path, artefact: Artefact) -> str:
     Returns:
         The model id.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     preprocessors, files = _split_tokenizers(artefact.manifest.get("preprocessors", {}))
     files[WEIGHTS] = encode_weights(artefact.weights)
     files[CARD] = artefact.card.encode("utf-8")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from omnifuse.files import make_folder, write_atomically
 from omnifuse.report import charts
 from omnifuse.report.fusions import fusion_cells
 from omnifuse.report.growth import curve_points, growth_words
@@ -224,6 +225,6 @@ def write_report(data: ReportData, path: Path) -> Path:
         balancing=charts.lines(data.balancing, title="loss balancing", x_name="step", y_name="weight"),
         curves=charts.lines(curves, title="learning curves", x_name="step", y_name="loss") if curves else "",
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
+    make_folder(path.parent)
+    write_atomically(path, page.encode("utf-8"))
     return path

@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 MOST_WINDOW = 10_000
+
+
+@dataclass(frozen=True)
+class PastText:
+    """A derived text field: earlier texts of a row's group.
+
+    Attributes:
+        name: Of the field.
+        column: Text column that is read.
+        most: So many of the latest texts before the row are joined.
+        chars: Longest result; its end is kept.
+    """
+
+    name: str
+    column: str
+    most: int
+    chars: int
+
+    def __post_init__(self) -> None:
+        if self.most < 1 or self.chars < 1:
+            raise ValueError(f"{self.most} earlier texts of {self.chars} characters")
 
 
 @dataclass(frozen=True)
@@ -24,6 +46,7 @@ class History:
         gap_s: A longer time between two rows cuts the history.
         dates: Whether times are dates; else numbers, taken as seconds.
         day_first: What "01/02/2020" means.
+        texts: Derived text fields.
     """
 
     time: str
@@ -36,6 +59,7 @@ class History:
     gap_s: float
     dates: bool = False
     day_first: bool = False
+    texts: tuple[PastText, ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.window <= MOST_WINDOW or not self.gap_s > 0:
@@ -45,7 +69,18 @@ class History:
     def derived(self) -> tuple[str, ...]:
         """Names of all columns that are made."""
         series = (self.name,) if self.name else ()
-        return (*series, *(item[0] for item in self.differences), *(item[0] for item in self.clock))
+        cells = (item[0] for item in (*self.differences, *self.clock))
+        return (*series, *cells, *(item.name for item in self.texts))
+
+    def without(self, names: Collection[str]) -> History:
+        """The same without some of the columns that are made."""
+        return replace(
+            self,
+            name="" if self.name in names else self.name,
+            differences=tuple(item for item in self.differences if item[0] not in names),
+            clock=tuple(item for item in self.clock if item[0] not in names),
+            texts=tuple(item for item in self.texts if item.name not in names),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -60,6 +95,7 @@ class History:
             "gap_s": self.gap_s,
             "dates": self.dates,
             "day_first": self.day_first,
+            "texts": [asdict(item) for item in self.texts],
         }
 
     @classmethod
@@ -76,4 +112,8 @@ class History:
             float(data["gap_s"]),
             bool(data["dates"]),
             bool(data["day_first"]),
+            tuple(
+                PastText(str(item["name"]), str(item["column"]), int(item["most"]), int(item["chars"]))
+                for item in data.get("texts", ())
+            ),
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +32,7 @@ class TaskOutput:
         loss: Scalar, None where no target was given.
         fused_loss: The fused head's part of `loss`, for logs.
         spread: For regression, (B,) the error that the task expects of `fused`.
+        field_losses: Field to its own head's loss, which `loss` holds by weight.
     """
 
     fused: Tensor
@@ -40,6 +41,7 @@ class TaskOutput:
     loss: Tensor | None = None
     fused_loss: Tensor | None = None
     spread: Tensor | None = None
+    field_losses: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Heads(nn.Module):
@@ -145,8 +147,8 @@ def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
     return torch.where(weights > 0, losses * weights, 0.0).sum() / weights.sum().clamp(min=1e-6)
 
 
-def with_auxiliary(fused: Tensor, fields: Sequence[Tensor], weight: float) -> Tensor:
+def with_auxiliary(fused: Tensor, fields: Mapping[str, Tensor], weight: float) -> Tensor:
     """The fused head's loss plus the weighted mean of the field heads' losses."""
     if not fields or weight == 0:
         return fused
-    return fused + weight * torch.stack(list(fields)).mean()
+    return fused + weight * torch.stack(list(fields.values())).mean()

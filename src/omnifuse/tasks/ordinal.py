@@ -107,8 +107,9 @@ class OrdinalTask(nn.Module):
             row_weights = row_weights * weights
         smooth = soft * (1 - self.label_smoothing) + (soft @ self.neighbours) * self.label_smoothing
         fused_loss = self._loss(levels, smooth, row_weights)
-        parts = [each_member(self._loss, answers[name], smooth, row_weights * present[name]) for name in answers]
-        return TaskOutput(levels, found, present, with_auxiliary(fused_loss, parts, self.auxiliary), fused_loss)
+        parts = {name: each_member(self._loss, answers[name], smooth, row_weights * present[name]) for name in answers}
+        loss = with_auxiliary(fused_loss, parts, self.auxiliary)
+        return TaskOutput(levels, found, present, loss, fused_loss, field_losses=parts)
 
     @staticmethod
     def _loss(levels: Tensor, shares: Tensor, weights: Tensor) -> Tensor:

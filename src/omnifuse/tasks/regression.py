@@ -84,9 +84,9 @@ class RegressionTask(nn.Module):
         fused_loss = self._loss(values, truth, row_weights) + SPREAD_WEIGHT * self._spread_loss(
             spread, values, truth, row_weights
         )
-        parts = [each_member(self._loss, answers[name], truth, row_weights * present[name]) for name in answers]
+        parts = {name: each_member(self._loss, answers[name], truth, row_weights * present[name]) for name in answers}
         loss = with_auxiliary(fused_loss, parts, self.auxiliary)
-        return TaskOutput(values, found, present, loss, fused_loss, spread)
+        return TaskOutput(values, found, present, loss, fused_loss, spread, parts)
 
     @staticmethod
     def _loss(values: Tensor, truth: Tensor, weights: Tensor) -> Tensor:

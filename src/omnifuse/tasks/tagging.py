@@ -63,8 +63,9 @@ class TaggingTask(nn.Module):
         row_weights = known.to(torch.float32) if weights is None else known * weights
         smooth = torch.nan_to_num(target) * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
         fused_loss = self._loss(logits, smooth, row_weights)
-        parts = [each_member(self._loss, answers[name], smooth, row_weights * present[name]) for name in answers]
-        return TaskOutput(logits, found, present, with_auxiliary(fused_loss, parts, self.auxiliary), fused_loss)
+        parts = {name: each_member(self._loss, answers[name], smooth, row_weights * present[name]) for name in answers}
+        loss = with_auxiliary(fused_loss, parts, self.auxiliary)
+        return TaskOutput(logits, found, present, loss, fused_loss, field_losses=parts)
 
     @staticmethod
     def _loss(logits: Tensor, shares: Tensor, weights: Tensor) -> Tensor:

@@ -31,8 +31,15 @@ class Balancing(Protocol):
         """Target to its weight now; empty where nothing is weighed."""
         ...
 
+    def begin(self) -> None:
+        """A step begins: nothing is measured yet."""
+        ...
+
     def loss(self, output: ModelOutput) -> Tensor:
-        """The weighted loss; what the weights will learn from is measured here, before the graph is freed."""
+        """The weighted loss; what the weights will learn from is measured here, before the graph is freed.
+
+        Where a batch is taken in parts, this is called for each; what is measured adds up.
+        """
         ...
 
     def learn(self) -> None:
@@ -55,6 +62,9 @@ class NoBalancing:
     def weights(self) -> dict[str, float]:
         """None."""
         return {}
+
+    def begin(self) -> None:
+        """Nothing is measured."""
 
     def loss(self, output: ModelOutput) -> Tensor:
         """The model's own loss."""
@@ -91,9 +101,13 @@ class UncertaintyBalancing:
         """Target to exp(-s)."""
         return {name: math.exp(-value) for name, value in self.log_variances.items()}
 
+    def begin(self) -> None:
+        """A step begins: nothing is measured yet."""
+        self.measured = {}
+
     def loss(self, output: ModelOutput) -> Tensor:
         """The sum of exp(-s) L and of what is no target's."""
-        self.measured = _known_losses(output)
+        _add(self.measured, _known_losses(output))
         return weighted_sum(output, self.weights)
 
     def learn(self) -> None:
@@ -133,14 +147,21 @@ class GradNorm:
         """Target to weight."""
         return dict(self._weights)
 
+    def begin(self) -> None:
+        """A step begins: nothing is measured yet."""
+        self.losses, self.norms = {}, {}
+
     def loss(self, output: ModelOutput) -> Tensor:
         """The weighted sum of the losses."""
-        self.losses, self.norms = _known_losses(output), {}
-        for name in self.losses:
+        losses = _known_losses(output)
+        _add(self.losses, losses)
+        for name in losses:
             fused_loss = output.targets[name].fused_loss
             assert fused_loss is not None
             (gradient,) = torch.autograd.grad(fused_loss, output.fused.pooled, retain_graph=True, allow_unused=True)
-            self.norms[name] = 0.0 if gradient is None else float(gradient.float().norm())
+            norm = 0.0 if gradient is None else float(gradient.float().norm())
+            # The gradient has a row for each of the batch, so that the parts of a batch stand at right angles
+            self.norms[name] = math.hypot(self.norms.get(name, 0.0), norm)
         return weighted_sum(output, self._weights)
 
     def learn(self) -> None:
@@ -200,6 +221,11 @@ def _known_losses(output: ModelOutput) -> dict[str, float]:
     """Target to its loss, for targets that have a label in this batch (without one the loss is exactly 0)."""
     losses = {name: float(output.parts[name].detach()) for name in output.targets if name in output.parts}
     return {name: loss for name, loss in losses.items() if loss > 0 and math.isfinite(loss)}
+
+
+def _add(sums: dict[str, float], more: dict[str, float]) -> None:
+    for name, value in more.items():
+        sums[name] = sums.get(name, 0.0) + value
 
 
 def make_balancing(name: str, targets: Sequence[str]) -> Balancing:

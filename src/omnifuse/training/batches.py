@@ -14,11 +14,13 @@ from torch import Tensor
 
 from omnifuse.data.pack import Pack, PackedRows
 from omnifuse.tokens import Batch, FieldBatch
+from omnifuse.training.bucketing import bucketed
 from omnifuse.training.sampling import draw_rows
 
 Change = Callable[[str, PackedRows, np.random.Generator], PackedRows]
-_BUCKETS = 8
 _AHEAD = 2
+# Lengths of rows whose deviation is smaller are not worth sorting
+UNEVEN = 0.02
 
 
 def field_batch(packed: PackedRows) -> FieldBatch:
@@ -55,6 +57,20 @@ def make_batch(
     return Batch(fields, chosen, torch.ones(len(rows)), index)
 
 
+def useful_tokens(batch: Batch) -> tuple[int, int]:
+    """Steps of sounds, texts, series and videos that are there, and those that are computed, padding included.
+
+    Fields that have one step a row (pictures, tables) hold no padding and do not count.
+    """
+    useful = computed = 0
+    for part in batch.fields.values():
+        longest = int(part.lengths.max()) if len(part.lengths) else 0
+        if longest > 1:
+            useful += int(part.lengths.sum())
+            computed += longest * len(part.lengths)
+    return useful, computed
+
+
 @dataclass
 class BatchSource:
     """The training rows of one network, epoch by epoch.
@@ -82,33 +98,38 @@ class BatchSource:
     weights: np.ndarray | None = None
     waited: float = field(default=0.0, init=False)
 
+    def __post_init__(self) -> None:
+        """Measure the lengths once."""
+        self._uneven = self._lengths()
+
     @property
     def steps_per_epoch(self) -> int:
         """Batches an epoch."""
         return max(1, -(-len(self.rows) // self.batch_size))
 
     def _lengths(self) -> np.ndarray | None:
-        """Length of each training row where lengths differ, to put like rows together."""
-        total = np.zeros(len(self.rows))
+        """(R of the table, F) length of each field where lengths differ, in units of its longest training row."""
+        found = []
         for pack in self.packs.values():
-            lengths = pack.lengths[self.rows]
-            if lengths.max(initial=0) > 1:
-                total += lengths / lengths.max()
-        return total if total.size and total.std() > 0.02 else None
+            longest = int(pack.lengths[self.rows].max(initial=0))
+            if longest > 1:
+                found.append(pack.lengths / longest)
+        total = np.sum(found, axis=0)[self.rows] if found else np.zeros(0)
+        return np.stack(found, axis=1) if total.size and total.std() > UNEVEN else None
 
     def order(self, epoch: int) -> list[np.ndarray]:
         """The rows of each batch of an epoch: random, but rows of like length within a neighbourhood together."""
         draw = np.random.default_rng([self.seed, epoch, 7])
         shuffled = draw.permutation(self.rows) if self.weights is None else draw_rows(self.rows, self.weights, draw)
         count = self.steps_per_epoch
-        lengths = self._lengths()
-        if lengths is not None and count > 1:
-            by_row = dict(zip(self.rows.tolist(), lengths.tolist(), strict=True))
-            parts = np.array_split(shuffled, max(1, count // _BUCKETS))
-            sorted_parts = [part[np.argsort([by_row[row] for row in part.tolist()], kind="stable")] for part in parts]
-            batches = np.array_split(np.concatenate(sorted_parts), count)
+        if self._uneven is not None and count > 1:
+            batches = bucketed(shuffled, self._uneven, count)
             return [batches[index] for index in draw.permutation(count)]
         return np.array_split(shuffled, count)
+
+    def share(self, batch: Batch) -> float:
+        """How much a batch's mean loss counts, so that each row of an epoch counts alike: about 1."""
+        return batch.size * self.steps_per_epoch / len(self.rows)
 
     def _make(self, epoch: int, index: int, rows: np.ndarray) -> Batch:
         draw = np.random.default_rng([self.seed, epoch, index])

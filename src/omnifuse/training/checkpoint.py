@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from omnifuse.errors import ArtefactError
-from omnifuse.files import write_atomically
+from omnifuse.files import make_folder, sync_folder, write_atomically
 from omnifuse.training.optimiser import WeightAverage
 
 SLOTS = ("a", "b")
@@ -43,7 +43,7 @@ class CheckpointFolder:
         Raises:
             OSError: The disk is full or read-only; the other slot stays whole.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         known = {slot: facts for slot in SLOTS if (facts := self._facts(slot)) is not None}
         slot = next((slot for slot in SLOTS if slot not in known), None)
         if slot is None:
@@ -80,10 +80,13 @@ class CheckpointFolder:
         return None
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget everything, so that no power cut brings it back."""
+        if not self.folder.is_dir():
+            return
         for slot in SLOTS:
             for suffix in ("json", "safetensors", "json.tmp", "safetensors.tmp"):
                 (self.folder / f"{slot}.{suffix}").unlink(missing_ok=True)
+        sync_folder(self.folder)
 
 
 def _check(facts: dict[str, Any]) -> str:

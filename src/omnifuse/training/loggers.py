@@ -9,10 +9,14 @@ from omnifuse.errors import InputError, MissingDependencyError, did_you_mean
 
 
 class Logger(Protocol):
-    """Takes numbers by step."""
+    """Takes numbers and sentences by step."""
 
     def log(self, values: dict[str, float], step: int) -> None:
         """Numbers of one step."""
+        ...
+
+    def note(self, text: str, step: int) -> None:
+        """A sentence on one step."""
         ...
 
     def close(self) -> None:
@@ -24,6 +28,9 @@ class NoLogger:
     """Keeps nothing."""
 
     def log(self, values: dict[str, float], step: int) -> None:
+        """Nothing is kept."""
+
+    def note(self, text: str, step: int) -> None:
         """Nothing is kept."""
 
     def close(self) -> None:
@@ -41,6 +48,10 @@ class TensorBoardLogger:
     def log(self, values: dict[str, float], step: int) -> None:
         """Numbers of one step."""
         self.writer.log_metrics(values, step)
+
+    def note(self, text: str, step: int) -> None:
+        """A sentence on one step."""
+        self.writer.experiment.add_text("notes", text, step)
 
     def close(self) -> None:
         """Write what is left."""
@@ -66,6 +77,10 @@ class WandbLogger:
     def log(self, values: dict[str, float], step: int) -> None:
         """Numbers of one step."""
         self.run.log(values, step=step)
+
+    def note(self, text: str, step: int) -> None:
+        """A sentence on one step."""
+        self.run.log({"notes": text}, step=step)
 
     def close(self) -> None:
         """Write what is left."""

@@ -7,8 +7,7 @@ import math
 import resource
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,14 +18,18 @@ from omnifuse.errors import ArtefactError, OmnifuseError
 from omnifuse.model import MultimodalModel
 from omnifuse.presets import TrainingSpec
 from omnifuse.tokens import Batch
+from omnifuse.training.accumulation import as_part, parts_of
 from omnifuse.training.balancing import make_balancing
-from omnifuse.training.batches import BatchSource
+from omnifuse.training.batches import BatchSource, useful_tokens
 from omnifuse.training.checkpoint import Checkpoint, CheckpointFolder, pack_state, unpack_state
+from omnifuse.training.finite import unsound, unsound_weights
 from omnifuse.training.lanes import Halt, Halted, give_generator
 from omnifuse.training.loggers import Logger, NoLogger
-from omnifuse.training.mixing import cut_pictures, mix_soft_targets, mix_tokens, mixup_pairs
+from omnifuse.training.memory import RowsAtOnce
+from omnifuse.training.mixing import mixed
 from omnifuse.training.optimiser import WeightAverage, make_optimiser, rate_factor
 from omnifuse.training.precision import make_fabric
+from omnifuse.training.result import BadStep, TrainingResult, parts_words, rows_words, spike_words
 
 Report = Callable[[dict[str, Any]], None]
 Judge = Callable[[MultimodalModel], float]
@@ -41,47 +44,6 @@ USABLE = 0.93
 REPLAN_SHARE, REPLANS = 0.3, 8
 # A loss so many times the median of the last ones is flagged; a usual loss below the floor counts as the floor
 SPIKE, SPIKE_WINDOW, SPIKE_FLOOR, LEAST_HISTORY = 100.0, 50, 1e-3, 10
-
-
-@dataclass
-class TrainingResult:
-    """How a training went.
-
-    Attributes:
-        losses: Loss of each step.
-        scores: (step, score) on the stopping rows, higher is better.
-        steps: Steps planned.
-        epochs: Passes over the rows, a fraction where the plan ends within one.
-        seconds: Wall time of this run.
-        samples_per_s: Rows a second, loader and all.
-        wait_share: Share of the time spent waiting for data.
-        bad_steps: Steps that were left out since loss or gradient was not finite.
-        spikes: (step, loss, usual loss) where a loss was 100 times the usual one or more.
-        precision: "fp32" or "bf16".
-        weights: (step, target to the weight of its loss), where losses are balanced.
-    """
-
-    losses: list[float] = field(default_factory=list)
-    scores: list[tuple[int, float]] = field(default_factory=list)
-    steps: int = 0
-    epochs: float = 0.0
-    seconds: float = 0.0
-    samples_per_s: float = 0.0
-    wait_share: float = 0.0
-    bad_steps: int = 0
-    spikes: list[tuple[int, float, float]] = field(default_factory=list)
-    precision: str = "fp32"
-    weights: list[tuple[int, dict[str, float]]] = field(default_factory=list)
-
-
-def spike_words(step: int, loss: float, usual: float) -> str:
-    """A spike of the loss in words.
-
-    Example:
-        >>> spike_words(7, 250.0, 0.5)
-        'the loss at step 7 was 250, 500 times the usual 0.5'
-    """
-    return f"the loss at step {step} was {loss:.3g}, {loss / max(usual, 1e-12):.3g} times the usual {usual:.3g}"
 
 
 class Trainer:
@@ -119,10 +81,12 @@ class Trainer:
         self.report: Report = report or (lambda data: None)
         self.halt = halt or Halt()
         self.result = TrainingResult(precision=precision)
+        self.rows_at_once = RowsAtOnce(source.batch_size)
         self.balancing = make_balancing(spec.balancing, model.targets)
         self.best: tuple[float, dict[str, Tensor]] | None = None
         self.best_step = 0
-        self.remark: str | None = None
+        self.remarks: list[str] = []
+        self.save_failed = False
 
     def run(self, *, seconds: float | None = None, epochs: int | None = None, resume: bool = False) -> TrainingResult:
         """Train.
@@ -136,8 +100,9 @@ class Trainer:
             How it went.
 
         Raises:
-            OmnifuseError: Loss or gradient were not finite in 20 steps.
+            OmnifuseError: Loss or gradient were not finite in more than 20 steps, or a weight is not finite.
             ArtefactError: The checkpoint to go on from belongs to another run.
+            MissingDependencyError: One row does not fit into the memory of the device.
         """
         began = time.monotonic()
         longest = (epochs or self.spec.epochs) * self.source.steps_per_epoch
@@ -155,7 +120,9 @@ class Trainer:
             unpack_state(self._take_best(saved), self.model, optimiser, average)
             step, planned = int(saved.facts["step"]), int(saved.facts["steps"])
             average = self._averaged_over(average, planned)
-            self._recall(saved.facts)
+            self.result.recall(saved.facts)
+            self.balancing.load(saved.facts["balancing"])
+            self.rows_at_once.most = self.result.rows_at_once or self.rows_at_once.most
         fabric = make_fabric(self.result.precision)
         self.model.to(fabric.device)
         self.generator = torch.Generator(fabric.device)
@@ -236,42 +203,88 @@ class Trainer:
 
     def _step(self, fabric: Any, optimiser: Any, batch: Batch, step: int, steps: int) -> None:
         """Forward, backward, clip, update; a step whose loss or gradient is not finite is left out and counted."""
-        # Dropout and mixup depend on seed and step alone, so a resumed run draws what an uninterrupted one draws
-        seed = (self.seed * 1_000_003 + step) % 2**62
-        self.generator.manual_seed(seed)
-        torch.manual_seed(seed)
         for group in optimiser.param_groups:
             group["lr"] = self.spec.learning_rate * rate_factor(step, steps, self.spec.warm_up)
-        batch = batch.to(fabric.device)
-        # Not through Fabric's wrapper: it walks through every output, frozen dataclasses among them, at each step
-        with fabric.autocast():
-            output = self.model(*self._mixed(batch, step))
-        balanced = self.balancing.loss(output)
-        fabric.backward(balanced)
+        before = self.rows_at_once.most
+        parts = self.rows_at_once.run(batch.size, lambda rows: self._pass(fabric, batch, step, rows))
+        if self.rows_at_once.most < before:
+            self.result.rows_at_once = self.rows_at_once.most
+            self._note(f"out of memory at step {step}, {parts_words(self.rows_at_once.most)}", step)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.clip)
-        loss = float(output.loss.detach())
-        if math.isfinite(loss) and bool(torch.isfinite(norm)):
+        loss = float(parts.pop(""))
+        what = unsound(loss, norm)
+        if what is None:
             self._watch(loss, step, batch)
             optimiser.step()
             self.balancing.learn()
             self.result.losses.append(loss)
         else:
-            self.result.bad_steps += 1
-            self.result.losses.append(self.result.losses[-1] if self.result.losses else 0.0)
-            if self.result.bad_steps > MAX_BAD_STEPS:
-                raise OmnifuseError(
-                    f"loss or gradient were not finite in {self.result.bad_steps} steps",
-                    where=f"last at step {step}, rows {batch.rows.tolist()[:8]}",
-                    fix="Lower the rate with --set learning_rate=0.0005, and look at these rows for wild numbers",
-                )
+            self._leave_out(what, step, batch)
+        self._check_weights(step, batch)
         optimiser.zero_grad(set_to_none=True)
         if step % 10 == 0:
             weights = self.balancing.weights
             if weights:
                 self.result.weights.append((step, weights))
-            parts = {f"loss/{name}": float(value.detach()) for name, value in output.parts.items()}
-            parts |= {f"weight/{name}": value for name, value in weights.items()}
-            self.logger.log({"loss": loss, "rate": optimiser.param_groups[0]["lr"], "norm": float(norm), **parts}, step)
+            curves = {f"loss/{name}": float(value) for name, value in parts.items()}
+            curves |= {f"weight/{name}": value for name, value in weights.items()}
+            useful, computed = useful_tokens(batch)
+            curves |= {"useful_tokens": useful / computed} if computed else {}
+            rate = optimiser.param_groups[0]["lr"]
+            self.logger.log({"loss": loss, "rate": rate, "norm": float(norm), **curves}, step)
+
+    def _pass(self, fabric: Any, batch: Batch, step: int, rows: int) -> dict[str, Tensor]:
+        """Forward and backward of a batch with so many rows at once: the parts of its loss, "" for the whole."""
+        # Dropout and mixup depend on seed and step alone, so a resumed run draws what an uninterrupted one draws
+        seed = (self.seed * 1_000_003 + step) % 2**62
+        self.generator.manual_seed(seed)
+        torch.manual_seed(seed)
+        self.model.zero_grad(set_to_none=True)
+        self.balancing.begin()
+        losses: dict[str, Tensor] = {}
+        for number, (part, shares) in enumerate(parts_of(batch, self.model, rows)):
+            size, part = part.size / batch.size, part.to(fabric.device)
+            # Not through Fabric's wrapper: it walks through every output, frozen dataclasses among them, at each step
+            with fabric.autocast():
+                output = self.model(*mixed(part, self.model, self.spec, [self.seed, step, 11, number]))
+            output = as_part(output, self.model, size, shares)
+            fabric.backward(self.balancing.loss(output) * self.source.share(batch))
+            assert output.loss is not None
+            for name, value in {"": output.loss, **output.parts}.items():
+                losses[name] = losses.get(name, 0.0) + value.detach()
+        return losses
+
+    def _leave_out(self, what: str, step: int, batch: Batch) -> None:
+        """Count a step that is not learnt from, with its rows.
+
+        Raises:
+            OmnifuseError: It is one too many.
+        """
+        bad = BadStep(step, what, batch.rows.tolist())
+        self.result.bad_steps.append(bad)
+        self.result.losses.append(self.result.losses[-1] if self.result.losses else 0.0)
+        self._note(bad.words, step, bad.rows)
+        if len(self.result.bad_steps) > MAX_BAD_STEPS:
+            raise OmnifuseError(
+                f"loss or gradient were not finite in {len(self.result.bad_steps)} steps",
+                where=f"last at step {step}, {rows_words(bad.rows)}",
+                fix="Lower the rate with --set learning_rate=0.0005, and look at these rows for wild numbers",
+            )
+
+    def _check_weights(self, step: int, batch: Batch) -> None:
+        """Weights that are not finite cannot be left out like a step: the checkpoint before is gone on from.
+
+        Raises:
+            OmnifuseError: Names the step, the weights and the rows.
+        """
+        names = unsound_weights(self.model)
+        if names:
+            raise OmnifuseError(
+                f"{len(names)} weights are not finite at step {step} ({', '.join(names[:3])})",
+                where=rows_words(batch.rows.tolist()),
+                fix="Type the same with --resume to go on from the checkpoint before; where it happens again, lower "
+                "the rate with --set learning_rate=0.0005",
+            )
 
     def _watch(self, loss: float, step: int, batch: Batch) -> None:
         """Flag a loss that is many times the usual one: in the curves, in the progress, in the result."""
@@ -281,34 +294,13 @@ class Trainer:
         usual = statistics.median(recent)
         if loss >= SPIKE * max(usual, SPIKE_FLOOR):
             self.result.spikes.append((step, loss, usual))
-            self.remark = f"{spike_words(step, loss, usual)} (rows {batch.rows.tolist()[:8]})"
             self.logger.log({"spike": loss / max(usual, SPIKE_FLOOR)}, step)
+            self._note(spike_words(step, loss, usual), step, batch.rows.tolist())
 
-    def _mixed(self, batch: Batch, step: int) -> tuple[Any, ...]:
-        """The batch, and for mixup and cutmix what to do with its tokens."""
-        if max(self.spec.mixup, self.spec.cutmix) <= 0 or batch.size < 2:
-            return (batch,)
-        draw = np.random.default_rng([self.seed, step, 11])
-        partner, weight = mixup_pairs(draw, batch.size, self.spec.mixup)
-        whole: set[str] = set()
-        if self.spec.cutmix and draw.random() < self.spec.cutmix:
-            batch, weight, whole = cut_pictures(batch, partner, draw)
-        elif not self.spec.mixup:
-            return (batch,)
-        soft = {}
-        for name, task in zip(self.model.targets, self.model.tasks, strict=True):
-            if name not in batch.targets:
-                continue
-            target = batch.targets[name]
-            if task.kind.chooses_class:  # type: ignore[union-attr]
-                shares, known = task.soft_target(target)  # type: ignore[operator]
-                mixed = mix_soft_targets(shares, partner, weight)
-                # A row without a label must not lend half of one
-                soft[name] = mixed * (known & known[partner]).unsqueeze(1)
-            else:
-                soft[name] = mix_soft_targets(target.reshape(len(target), -1), partner, weight).reshape(target.shape)
-        mixed_batch = Batch(batch.fields, batch.targets, batch.weights, batch.rows, soft)
-        return mixed_batch, lambda tokens: mix_tokens(tokens, partner, weight, whole=whole)
+    def _note(self, text: str, step: int, rows: Sequence[int] = ()) -> None:
+        """Say in the progress what happened, and to which rows, and keep it with all of them beside the curves."""
+        self.remarks.append(f"{text} ({rows_words(rows)})" if rows else text)
+        self.logger.note(f"{text}: rows {', '.join(str(row) for row in rows)}" if rows else text, step)
 
     def _judged(self, average: WeightAverage, step: int, steps: int) -> bool:
         """Score the averaged weights now and then; True where patience ends."""
@@ -343,31 +335,30 @@ class Trainer:
                 "wait_share": self.source.waited / max(elapsed, 1e-9),
                 "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
                 "done": step == steps,
-                "remark": self.remark,
+                "remark": "; ".join(self.remarks) or None,
             }
         )
-        self.remark = None
+        self.remarks.clear()
 
     def _save(self, optimiser: torch.optim.Optimizer, average: WeightAverage, step: int, steps: int) -> None:
+        """Write a checkpoint; where the disk does not take it, that is said and training goes on."""
         if self.place is None:
             return
         tensors = pack_state(self.model, optimiser, average)
-        facts: dict[str, Any] = {
-            "step": step,
-            "steps": steps,
-            "identity": self._identity(),
-            "losses": self.result.losses,
-            "scores": self.result.scores,
-            "bad_steps": self.result.bad_steps,
-            "spikes": self.result.spikes,
-            "precision": self.result.precision,
-            "balancing": self.balancing.state(),
-            "weights": self.result.weights,
-        }
+        facts = {"step": step, "steps": steps, "identity": self._identity(), "balancing": self.balancing.state()}
+        facts |= self.result.facts()
         if self.best is not None:
             tensors |= {f"best/{name}": value for name, value in self.best[1].items()}
             facts |= {"best": self.best[0], "best_step": self.best_step}
-        self.place.save(Checkpoint(tensors, facts))
+        try:
+            self.place.save(Checkpoint(tensors, facts))
+            self.save_failed = False
+        except OSError as error:  # a training is worth more than its newest checkpoint, and the one before is whole
+            reason = error.strerror or str(error)
+            self.result.unsaved.append((step, reason))
+            if not self.save_failed:
+                self.remarks.append(f"the checkpoint of step {step} could not be written ({reason}); training goes on")
+            self.save_failed = True
 
     def _take_best(self, saved: Checkpoint) -> dict[str, Tensor]:
         """Take the best weights out of a checkpoint's tensors; the others are given back."""
@@ -375,15 +366,6 @@ class Trainer:
         if best:
             self.best, self.best_step = (float(saved.facts["best"]), best), int(saved.facts["best_step"])
         return {name: value for name, value in saved.tensors.items() if not name.startswith("best/")}
-
-    def _recall(self, facts: dict[str, Any]) -> None:
-        self.result.losses = [float(value) for value in facts["losses"]]
-        self.result.scores = [(int(step), float(score)) for step, score in facts["scores"]]
-        self.result.bad_steps = int(facts["bad_steps"])
-        self.result.spikes = [(int(step), float(loss), float(usual)) for step, loss, usual in facts.get("spikes", ())]
-        self.result.precision = str(facts["precision"])
-        self.balancing.load(facts["balancing"])
-        self.result.weights = [(int(step), dict(weights)) for step, weights in facts["weights"]]
 
     def _finish(self, average: WeightAverage, steps: int) -> None:
         """Put the averaged (best) weights into the model."""

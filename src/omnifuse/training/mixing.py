@@ -5,13 +5,51 @@ Shapes: B rows, P present rows, T tokens, D width, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from omnifuse.model import Change, MultimodalModel
+from omnifuse.presets import TrainingSpec
 from omnifuse.tokens import Batch, FieldBatch, Tokens
+
+
+def mixed(
+    batch: Batch, model: MultimodalModel, spec: TrainingSpec, seed: Sequence[int]
+) -> tuple[Batch] | tuple[Batch, Change]:
+    """What the model is called with: the batch, and for mixup and cutmix what to do with its tokens.
+
+    Args:
+        batch: B rows.
+        model: Its tasks know how targets are mixed.
+        spec: How much is mixed.
+        seed: Of the draw.
+    """
+    if max(spec.mixup, spec.cutmix) <= 0 or batch.size < 2:
+        return (batch,)
+    draw = np.random.default_rng(seed)
+    partner, weight = mixup_pairs(draw, batch.size, spec.mixup)
+    whole: set[str] = set()
+    if spec.cutmix and draw.random() < spec.cutmix:
+        batch, weight, whole = cut_pictures(batch, partner, draw)
+    elif not spec.mixup:
+        return (batch,)
+    soft = {}
+    for name, task in zip(model.targets, model.tasks, strict=True):
+        if name not in batch.targets:
+            continue
+        target = batch.targets[name]
+        if task.kind.chooses_class:  # type: ignore[union-attr]
+            shares, known = task.soft_target(target)  # type: ignore[operator]
+            both = mix_soft_targets(shares, partner, weight)
+            # A row without a label must not lend half of one
+            soft[name] = both * (known & known[partner]).unsqueeze(1)
+        else:
+            soft[name] = mix_soft_targets(target.reshape(len(target), -1), partner, weight).reshape(target.shape)
+    changed = Batch(batch.fields, batch.targets, batch.weights, batch.rows, soft)
+    return changed, lambda tokens: mix_tokens(tokens, partner, weight, whole=whole)
 
 
 def mixup_pairs(draw: np.random.Generator, num_rows: int, alpha: float) -> tuple[Tensor, Tensor]:
@@ -56,14 +94,14 @@ def cut_pictures(batch: Batch, partner: Tensor, draw: np.random.Generator) -> tu
         top, left = (int(share * (size + 1)) for share, size in zip(corner, (height - tall, width - wide), strict=True))
         place = torch.cumsum(item.present.long(), dim=0) - 1
         both = item.present & item.present[partner]
-        mixed = pixels.clone()
+        changed = pixels.clone()
         box = (slice(top, top + tall), slice(left, left + wide))
-        mixed[place[both], *box] = pixels[place[partner[both]], *box]
-        fields[name] = FieldBatch({**item.values, "pixels": mixed}, item.lengths, item.present)
+        changed[place[both], *box] = pixels[place[partner[both]], *box]
+        fields[name] = FieldBatch({**item.values, "pixels": changed}, item.lengths, item.present)
         cut.add(name)
         kept = 1.0 - tall * wide / (height * width)
-    changed = Batch(fields, batch.targets, batch.weights, batch.rows, batch.mixed)
-    return changed, torch.full((batch.size,), kept), cut
+    cut_batch = Batch(fields, batch.targets, batch.weights, batch.rows, batch.mixed)
+    return cut_batch, torch.full((batch.size,), kept), cut
 
 
 def mix_tokens(

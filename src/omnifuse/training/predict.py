@@ -16,6 +16,7 @@ from omnifuse.readout.target_readout import FUSED, shallow_head
 from omnifuse.tasks import SHALLOW_HEADS
 from omnifuse.tokens import Batch, Tokens
 from omnifuse.training.batches import make_batch
+from omnifuse.training.memory import RowsAtOnce
 
 Subset = tuple[str, ...]
 Item = TypeVar("Item")
@@ -111,7 +112,7 @@ def run_subsets(
         packs: Input to decoded arrays; inputs that the networks do not read are ignored.
         rows: Rows to answer.
         subsets: Names of the fields that stay; the others are hidden.
-        batch_size: Rows at a time.
+        batch_size: Most rows at a time; fewer where the memory of the device does not suffice.
         vectors: Whether to give the representations too.
         heads: The heads that the caller weighs, all by default; others are not computed (see `TargetReadout.heads`).
 
@@ -122,9 +123,12 @@ def run_subsets(
     used = {name: packs[name] for name in names}
     tasks = zip(members[0].targets, members[0].tasks, strict=True)
     headed: dict[str, Subset] = {target: task.heads.fields for target, task in tasks}  # type: ignore[union-attr,misc]
-    parts: dict[Subset, list[RawOutputs]] = {tuple(subset): [] for subset in subsets}
+
+    def run(at_once: int) -> dict[Subset, list[RawOutputs]]:
+        return _run(members, used, rows, subsets, headed, heads, batch_size=at_once, vectors=vectors)
+
     with _threads_for(len(rows)):
-        _run(members, used, rows, parts, headed, heads, batch_size=batch_size, vectors=vectors)
+        parts = RowsAtOnce(batch_size).run(len(rows), run)
     return {subset: concatenate(found) for subset, found in parts.items()}
 
 
@@ -146,14 +150,15 @@ def _run(
     members: Sequence[MultimodalModel],
     used: Mapping[str, Pack],
     rows: np.ndarray,
-    parts: Mapping[Subset, list[RawOutputs]],
+    subsets: Sequence[Subset],
     headed: Mapping[str, Subset],
     heads: Collection[str] | None,
     *,
     batch_size: int,
     vectors: bool,
-) -> None:
-    """Append the raw outputs of each batch to those of its subset."""
+) -> dict[Subset, list[RawOutputs]]:
+    """Subset to the raw outputs of each batch."""
+    parts: dict[Subset, list[RawOutputs]] = {tuple(subset): [] for subset in subsets}
     device = next(members[0].parameters()).device
     shallow_names = None if heads is None else [name for name in SHALLOW_HEADS if shallow_head(name) in heads]
     for start in range(0, max(len(rows), 1), batch_size):
@@ -170,3 +175,4 @@ def _run(
                 for member, tokens in zip(members, encoded, strict=True)
             ]
             parts[subset].append(_gather(outputs, shallow, batch, subset, headed, vectors=vectors))
+    return parts

@@ -27,6 +27,18 @@ def test_flops_of_attention_are_counted():
     assert flops == 2 * (2 * 2 * 10 * 10 * 8)
 
 
+def test_a_view_of_a_weight_may_be_handed_to_a_module():
+    class Learned(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.queries, self.layer = nn.Parameter(torch.zeros(4, 8)), nn.Linear(8, 16)
+
+        def forward(self):
+            return self.layer(self.queries.expand(3, -1, -1))
+
+    assert count_flops(Learned()) == 2 * 3 * 4 * 8 * 16
+
+
 def test_peak_memory_is_plausible():
     assert 20 < peak_memory_mb() < 1_000_000
 

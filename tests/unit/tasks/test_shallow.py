@@ -16,6 +16,7 @@ from omnifuse.schema import Modality, TaskKind
 from omnifuse.tasks import ForestHead, KernelHead, LinearHead, Summary, readable_widths, shallow_names
 from omnifuse.tasks import forest as forest_module
 from omnifuse.tasks import kernel as kernel_module
+from omnifuse.tasks import linear as linear_module
 
 WIDTHS = {"table": 4, "text": 6}
 ROWS = 200
@@ -58,6 +59,83 @@ def test_the_linear_head_is_logistic_regression(draw):
     reference = LogisticRegression(C=1.0, tol=1e-8, max_iter=2000).fit(columns_of(summaries), labels)
     ours = head(summaries, ROWS).softmax(dim=1).numpy()
     np.testing.assert_allclose(ours, reference.predict_proba(columns_of(summaries)), atol=1e-3)
+
+
+def bags_of(draw, rows, width=400, words=12):
+    """Bags of words of unit length: (rows, width), nearly all zeros."""
+    values = np.zeros((rows, width), np.float32)
+    for row in values:
+        row[draw.choice(width, words, replace=False)] = draw.random(words) + 0.5
+    return torch.from_numpy(values / np.linalg.norm(values, axis=1, keepdims=True))
+
+
+def held_out(count):
+    held = np.zeros(count, bool)
+    held[np.random.default_rng(0).permutation(count)[::5]] = True
+    return held
+
+
+@pytest.mark.parametrize("noise", [0.05, 8.0])
+def test_bags_of_words_beside_cells_are_trusted_as_far_as_unlearnt_rows_say(noise, draw):
+    """Logistic regression of words of the length, of those offered, that answers a held-out fifth best."""
+    rows = 400
+    words = bags_of(draw, rows)
+    cells = torch.from_numpy(draw.normal(size=(rows, 4)).astype(np.float32)) / 2
+    there = torch.ones(rows, dtype=torch.bool)
+    summaries = {"table": Summary(cells, there), "text": Summary(words, there)}
+    logits = words.numpy() @ draw.normal(size=(400, 3)) * 3 + noise * draw.normal(size=(rows, 3))
+    labels = logits.argmax(axis=1)
+    head = LinearHead({"table": 4, "text": 400}, 3, TaskKind.CLASSIFICATION)
+    head.fit(summaries, shares_of(labels))
+
+    def columns(length):
+        return np.concatenate([cells.numpy() * 2, words.numpy() * length], axis=1)
+
+    held, losses = held_out(rows), {}
+    for length in (1.0, 2.0, 4.0, 8.0):
+        tried = LogisticRegression(tol=1e-8, max_iter=2000).fit(columns(length)[~held], labels[~held])
+        chances = tried.predict_proba(columns(length)[held])
+        losses[length] = -np.log(chances[np.arange(held.sum()), labels[held]]).sum()
+        if losses[length] > min(losses.values()):
+            break
+    best = min(losses, key=losses.get)
+    assert best == (2.0 if noise < 1 else 1.0)
+    reference = LogisticRegression(tol=1e-8, max_iter=2000).fit(columns(best), labels)
+    ours = head(summaries, rows).softmax(dim=1).numpy()
+    np.testing.assert_allclose(ours, reference.predict_proba(columns(best)), atol=1e-3)
+
+
+def test_of_two_bags_of_words_the_one_that_says_nothing_is_made_shorter(draw):
+    rows = 400
+    told, noise = bags_of(draw, rows), bags_of(draw, rows)
+    there = torch.ones(rows, dtype=torch.bool)
+    labels = (told.numpy() @ draw.normal(size=(400, 3))).argmax(axis=1)
+    summaries = {"told": Summary(told, there), "noise": Summary(noise, there)}
+    head = LinearHead({"told": 400, "noise": 400}, 3, TaskKind.CLASSIFICATION)
+    head.fit(summaries, shares_of(labels))
+    parts = [linear_module._matrix(item.values) for item in summaries.values()]
+    first, second = linear_module._chosen_scales(parts, shares_of(labels).double(), TaskKind.CLASSIFICATION)
+    assert first >= 1.0 > second / first
+    columns = np.concatenate([told.numpy() * first, noise.numpy() * second], axis=1)
+    reference = LogisticRegression(tol=1e-8, max_iter=2000).fit(columns, labels)
+    ours = head(summaries, rows).softmax(dim=1).numpy()
+    np.testing.assert_allclose(ours, reference.predict_proba(columns), atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [TaskKind.TAGGING, TaskKind.REGRESSION])
+def test_bags_of_words_without_zeros_left_out_are_answered_alike(kind, draw, monkeypatch):
+    words, there = bags_of(draw, 60), torch.ones(60, dtype=torch.bool)
+    target = torch.from_numpy(draw.normal(size=(60, 2)).astype(np.float32))
+    target = (target > 0).float() if kind is TaskKind.TAGGING else target[:, :1]
+    answers = []
+    for share in (linear_module.SPARSE_SHARE, 0.0):
+        monkeypatch.setattr(linear_module, "SPARSE_SHARE", share)
+        monkeypatch.setattr(linear_module, "LENGTHS", (math.sqrt(400),))
+        head = LinearHead({"text": 400}, target.shape[1], kind)
+        head.fit({"text": Summary(words, there)}, target)
+        answers.append(head({"text": Summary(words, there)}, 60).numpy())
+    np.testing.assert_allclose(*answers, atol=1e-4)
+    assert np.abs(answers[0]).max() > 0.1
 
 
 def test_the_linear_head_is_ridge_regression_for_a_number(draw):

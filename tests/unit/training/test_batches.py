@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from omnifuse.data.pack import Pack
-from omnifuse.training.batches import BatchSource, make_batch
+from omnifuse.training.batches import BatchSource, make_batch, useful_tokens
 
 
 def pack(lengths):
@@ -43,7 +43,7 @@ def test_each_epoch_holds_every_row_once(epoch):
     batches = source().order(epoch)
     assert len(batches) == 7
     assert sorted(np.concatenate(batches).tolist()) == list(range(53))
-    assert max(map(len, batches)) <= 8
+    assert max(map(len, batches)) <= 16
 
 
 def test_epochs_and_seeds_differ_and_the_same_repeats():
@@ -58,6 +58,22 @@ def test_rows_of_like_length_come_together():
     lengths = made.packs["note"].lengths
     spread = np.mean([lengths[rows].std() for rows in made.order(0)])
     assert spread < 0.5 * lengths.std()
+
+
+def test_each_row_of_an_epoch_counts_alike_whatever_its_batch():
+    made = source(num_rows=512, batch_size=16)
+    batches = list(made.steps(0, made.steps_per_epoch))
+    assert len({batch.size for batch in batches}) > 1
+    shares = [made.share(batch) for batch in batches]
+    assert np.mean(shares) == pytest.approx(1.0)
+    assert [share / batch.size for share, batch in zip(shares, batches, strict=True)] == pytest.approx([1 / 16] * 32)
+
+
+def test_useful_tokens_are_told_from_padding():
+    one_step = make_batch({"picture": pack([1, 1, 1])}, np.arange(3))
+    assert useful_tokens(one_step) == (0, 0)
+    batch = make_batch({"note": pack([2, 0, 5]), "picture": pack([1, 1, 1])}, np.arange(3))
+    assert useful_tokens(batch) == (7, 10)
 
 
 def test_steps_from_the_middle_equal_steps_from_the_start():

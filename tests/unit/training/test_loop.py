@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from omnifuse.errors import ArtefactError, OmnifuseError
+from omnifuse.errors import ArtefactError
 from omnifuse.presets import TrainingSpec
 from omnifuse.training import loop
 from omnifuse.training.checkpoint import CheckpointFolder
@@ -157,17 +157,6 @@ def test_t29_resume_with_another_architecture_names_the_keys(plain_problem, tmp_
         train(plain_problem, place, resume=True, fusion="sum")
 
 
-def test_t35_bad_steps_are_left_out_counted_and_stop_at_last(plain_problem, monkeypatch):
-    model = plain_problem.network()
-    source = plain_problem.source()
-    source.targets["price"][:] = float("inf")
-    before = {name: value.clone() for name, value in model.named_parameters()}
-    trainer = Trainer(model, source, replace(SPEC, epochs=40, mixup=0.0), seed=0)
-    with pytest.raises(OmnifuseError, match=r"not finite in 21 steps.*rows"):
-        trainer.run()
-    assert all(torch.equal(value, before[name]) for name, value in model.named_parameters())
-
-
 def test_a_time_limit_becomes_a_number_of_steps(plain_problem):
     model = plain_problem.network()
     trainer = Trainer(model, plain_problem.source(), replace(SPEC, epochs=10_000), seed=0)
@@ -185,23 +174,6 @@ def test_the_report_hears_of_each_step(plain_problem):
     assert {item["steps"] for item in heard} == {12}
     assert np.isfinite([item["loss"] for item in heard]).all()
     assert heard[-1]["fraction"] == 1.0
-
-
-def test_t33_a_full_disk_leaves_the_old_checkpoint(plain_problem, whole, tmp_path, each_step, monkeypatch):
-    place = CheckpointFolder(tmp_path)
-    saves = []
-
-    def save(self, checkpoint, original=CheckpointFolder.save):
-        saves.append(1)
-        if len(saves) == 4:
-            raise OSError(28, "No space left on device")
-        original(self, checkpoint)
-
-    monkeypatch.setattr(CheckpointFolder, "save", save)
-    with pytest.raises(OSError, match="No space left"):
-        train(plain_problem, place)
-    assert place.load().facts["step"] == 3
-    assert same(train(plain_problem, place, resume=True)[0], whole[0])
 
 
 def test_resume_with_other_rows_or_seed_is_refused(plain_problem, tmp_path):
