@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,9 @@ from omnifuse.errors import ArtefactError
 
 if TYPE_CHECKING:
     from omnifuse.api.model import Model
+    from omnifuse.presets import ModelSpec
+    from omnifuse.readout.target_readout import TargetReadout
+    from omnifuse.schema import Schema
 
 MAX_MEMBERS = 64
 
@@ -54,36 +58,61 @@ def load_model(folder: str | Path) -> Model:
 
     from omnifuse.api.model import Model
     from omnifuse.building import build_from_spec
-    from omnifuse.data.preprocessors import preprocessors_from_json
     from omnifuse.model import Ensemble
-    from omnifuse.presets import ModelSpec
-    from omnifuse.readout.target_readout import TargetReadout
-    from omnifuse.schema import Schema
 
     artefact = load_artefact(folder)
     manifest = artefact.manifest
+    found = described(manifest)
     with _reading():
-        num_members = int(manifest["num_members"])
-        if not 1 <= num_members <= MAX_MEMBERS:
-            raise ValueError(f"{num_members} members")
-        schema = Schema.from_json(manifest["schema"])
-        preprocessors = preprocessors_from_json(manifest["preprocessors"])
-        readouts = {name: TargetReadout.from_json(data) for name, data in manifest["readouts"].items()}
-        spec = ModelSpec.from_json(manifest["spec"])
         network = Ensemble(
-            [build_from_spec(schema, preprocessors, spec, member=member) for member in range(num_members)]
+            [build_from_spec(found.schema, found.preprocessors, found.spec, member=n) for n in range(found.num_members)]
         )
     _check_keys(network.state_dict(), artefact.weights)
     network.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in artefact.weights.items()})
     return Model(
         network,
-        schema=schema,
-        preprocessors=preprocessors,
-        readouts=readouts,
+        schema=found.schema,
+        preprocessors=found.preprocessors,
+        readouts=found.readouts,
         manifest=manifest,
         model_id=artefact.model_id,
         folder=Path(folder),
     )
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the manifest of a model says, read: nothing is built of it yet."""
+
+    schema: Schema
+    preprocessors: dict[str, Any]
+    readouts: dict[str, TargetReadout]
+    spec: ModelSpec
+    num_members: int
+
+
+def described(manifest: dict[str, Any]) -> Description:
+    """Read the manifest of a model.
+
+    Raises:
+        ArtefactError: It was not made by fit.
+    """
+    from omnifuse.data.preprocessors import preprocessors_from_json
+    from omnifuse.presets import ModelSpec
+    from omnifuse.readout.target_readout import TargetReadout
+    from omnifuse.schema import Schema
+
+    with _reading():
+        num_members = int(manifest["num_members"])
+        if not 1 <= num_members <= MAX_MEMBERS:
+            raise ValueError(f"{num_members} members")
+        return Description(
+            Schema.from_json(manifest["schema"]),
+            preprocessors_from_json(manifest["preprocessors"]),
+            {name: TargetReadout.from_json(data) for name, data in manifest["readouts"].items()},
+            ModelSpec.from_json(manifest["spec"]),
+            num_members,
+        )
 
 
 @contextmanager
@@ -91,7 +120,7 @@ def _reading() -> Iterator[None]:
     """Say of a manifest with sound digests but senseless content that it was not made by fit."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise ArtefactError(
             "the model's description cannot be read",
             where=f"{type(error).__name__}: {error}",

@@ -9,8 +9,10 @@ import io
 import json
 import math
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,18 @@ TIME_NAMES = ("time", "timestamp", "time_s", "datetime", "date", "seconds", "t",
 _NPY, _PARQUET = b"\x93NUMPY", b"PAR1"
 _NO_VALUE = frozenset(("", "na", "n/a", "nan", "null", "none", "nil", "-", "?", "<na>", "missing"))
 _FOREIGN = re.compile(rb"PK\x03\x04|\x1f\x8b|BZh|\xfd7zXZ|\x89PNG|\xff\xd8\xff|\x80[\x02-\x05]")
+# What numpy raises of a damaged header, which it parses as Python's literals
+_BAD_NPY = (
+    ValueError,
+    TypeError,
+    EOFError,
+    OverflowError,
+    SyntaxError,
+    OSError,
+    TokenError,
+    RecursionError,
+    MemoryError,
+)
 _FORMS = "NPY, CSV, TSV, Parquet or JSON"
 
 
@@ -86,11 +100,12 @@ class _Reading:
                 "channels)"
             )
         self.room(values.size)
-        result = np.array(values, np.float64).reshape(len(values), -1)
+        result = np.array(values, np.float64).reshape(len(values), values.shape[1] if values.ndim == 2 else 1)
         endless = np.isinf(result)
         self.unread += int(endless.sum())
         self.total += result.size
-        result[endless] = np.nan
+        # All NaN alike: one that signals (a bit pattern that a file may hold) would warn at every use
+        result[endless | np.isnan(result)] = np.nan
         return np.clip(result, -1e100, 1e100, out=result)
 
     def finished(self, raw: RawSeries, remarks: list[str] | None) -> RawSeries:
@@ -245,13 +260,16 @@ def _npy(data: bytes, reading: _Reading) -> np.ndarray:
     try:
         version = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(stream)
-        if dtype.kind not in "fiub":
-            raise reading.refuse(f"The NPY file holds {str(dtype)[:40]}, not numbers", "Save an array of numbers")
-        reading.room(math.prod(shape))
-        stream.seek(0)
-        return reading.array(np.load(stream, allow_pickle=False))
-    except (ValueError, TypeError, EOFError, OverflowError, SyntaxError, OSError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a header as Python 2 wrote it
+            shape, _, dtype = read(stream)
+            if dtype.kind not in "fiub":
+                raise reading.refuse(f"The NPY file holds {str(dtype)[:40]}, not numbers", "Save an array of numbers")
+            reading.room(math.prod(shape))
+            stream.seek(0)
+            values = np.load(stream, allow_pickle=False)
+        return reading.array(values)
+    except _BAD_NPY:
         raise reading.refuse("The NPY file is damaged", "Save it again") from None
 
 
