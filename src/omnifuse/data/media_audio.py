@@ -211,5 +211,7 @@ def resample_blocks(
         raise MediaError("Not one sample of the sound is a finite number", where=where, fix="Record it again")
     if stream is not None:
         parts.append(stream.resample_chunk(np.empty(0, np.float32), last=True))
-    remark = f"{num_bad} of {count} samples are not finite numbers and count as 0" if num_bad else ""
-    return (parts[0] if len(parts) == 1 else np.concatenate(parts)), remark
+    sound = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    if not len(sound):
+        raise MediaError(f"The sound is shorter than a sample at {rate_hz} Hz", where=where, fix="Record it again")
+    return sound, f"{num_bad} of {count} samples are not finite numbers and count as 0" if num_bad else ""

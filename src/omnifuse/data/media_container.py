@@ -177,8 +177,6 @@ def opened(
         raise MediaError(
             f"Decoding the video took longer than {deadline.seconds:g} s", where=where, fix="Make it shorter or smaller"
         ) from None
-    except MemoryError:
-        raise
     except (av.FFmpegError, OSError, ValueError, TypeError, ArithmeticError, LookupError, AttributeError):
         raise MediaError("The video is damaged or of a rare kind", where=where, fix="Convert it to MP4") from None
 

@@ -24,6 +24,8 @@ MAX_LOADED_BYTES = 64 * 1024 * 1024
 MAX_LOADED_CELLS = 50_000_000
 MAX_UNPACKED_BYTES = 1024 * 1024 * 1024
 MAX_UNPACKED_RATIO = 100
+# Rows of a Parquet file that are decoded at once to see whether it is whole
+_CHECKED_ROWS = 1024
 _BLOCK = 4 * 1024 * 1024
 _MAX_BLANK_BYTES = 1024 * 1024
 _BOUNDS = (b",", b";", b"\t", b"|", b"\n", b"\r")
@@ -286,6 +288,27 @@ def _check_unpacked(path: Path, lazy: pl.LazyFrame) -> None:
         raise InputError(f"{path.name} unpacks to {total >> 20} MB", fix="Put large repeated contents into files")
 
 
+def _check_pages(path: Path) -> None:
+    """Let Arrow decode every page first: it refuses damage for which Polars ends the whole process.
+
+    Raises:
+        ArrowException: A page is damaged.
+        OSError: Likewise.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    is_text = (pyarrow.types.is_string, pyarrow.types.is_large_string, pyarrow.types.is_binary)
+    schema = pyarrow.parquet.read_schema(path)
+    # As codes of a dictionary: a long text that repeats takes as little room as in the file
+    texts = [item.name for item in schema if any(known(item.type) for known in is_text)]
+    try:
+        for _ in pyarrow.parquet.ParquetFile(path, read_dictionary=texts).iter_batches(_CHECKED_ROWS):
+            pass
+    except pyarrow.ArrowNotImplementedError:
+        return  # what Arrow does not know, it cannot judge
+
+
 def read_parquet(path: Path) -> pl.DataFrame | pl.LazyFrame:
     """Read or scan a Parquet file.
 
@@ -295,6 +318,7 @@ def read_parquet(path: Path) -> pl.DataFrame | pl.LazyFrame:
     import pyarrow
     import pyarrow.parquet
 
+    damage = (pl.exceptions.PolarsError, pl.exceptions.PanicException, pyarrow.ArrowException, OSError, ValueError)
     try:
         about = pyarrow.parquet.read_metadata(path)
         # Repeated values take next to no room in the file, so its size says nothing about that of the table
@@ -302,10 +326,12 @@ def read_parquet(path: Path) -> pl.DataFrame | pl.LazyFrame:
         is_small = size <= MAX_LOADED_BYTES and about.num_rows * about.num_columns <= MAX_LOADED_CELLS
         if about.num_columns > MAX_COLUMNS:
             raise InputError(f"{path.name} has {about.num_columns} columns, more than {MAX_COLUMNS}", fix="Drop some")
+        if is_small:
+            _check_pages(path)
         lazy = pl.scan_parquet(path, glob=False)
         _check_unpacked(path, lazy)
         return lazy.collect() if is_small else lazy
-    except (pl.exceptions.PolarsError, pyarrow.ArrowException, OSError) as error:
+    except damage as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise InputError(
             f"{path.name} is not a Parquet file that can be read: {reason}", fix="Write it again"
