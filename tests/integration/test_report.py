@@ -14,6 +14,7 @@ import omnifuse
 from omnifuse.report import Example, ReportData, write_report
 from omnifuse.report.media import picture_uri, sound_uri
 from omnifuse.report.page import TargetData
+from omnifuse.training.checkpoint import CheckpointFolder
 
 EVIL = (
     '<img src=x onerror="alert(1)">',
@@ -110,6 +111,38 @@ def test_an_uneven_label_is_told_by_its_ranking(tmp_path):
     assert "Only 20.0% of these rows are 'rare'" in page.text
     tiles = page.text[page.text.index("How good: kind") :]
     assert tiles.index("ROC AUC") < tiles.index("balanced accuracy") < tiles.index("accuracy[")
+
+
+@pytest.mark.parametrize("name", ["uncertainty", "gradnorm"])
+def test_the_weights_of_balanced_losses_are_drawn_as_they_were_learnt(tmp_path, name):
+    out = tmp_path / "run"
+    settings = {"balancing": name, "shallow": "none"}
+    options = QUICK | {"epochs": 6, "drop": ("key", "tags"), "settings": settings}
+    omnifuse.fit(plain_rows(24), ["kind", "price"], out=out, **options)
+    text = (out / "report/report.html").read_text()
+    words = "Weight of each target's loss while it was learnt, mean over members."
+    assert words in check_inert(text).text
+    (drawn,) = re.findall(r"<h2>Loss balancing</h2>(.*?)</section>", text, re.S)
+    assert re.findall(r">(kind|price)</text>", drawn) == ["kind", "price"]
+    found = [
+        [tuple(map(float, point.split(","))) for point in points.split()]
+        for points in re.findall(r'<polyline points="([^"]*)"', drawn)
+    ]
+    saved = [CheckpointFolder(path).load().facts["weights"] for path in (out / "checkpoints").iterdir()]
+    assert [[step for step, _ in weights] for weights in saved] == [[0, 10]] * 5
+    means = {target: np.mean([[item[target] for _, item in weights] for weights in saved], axis=0)
+             for target in ("kind", "price")}  # fmt: skip
+    # Up is less: 200 points from 0 to the largest weight; left and right are the first step and the last
+    highest = max(values.max() for values in means.values())
+    for values, points in zip(means.values(), found, strict=True):
+        assert len(set(values.round(4))) == 2
+        np.testing.assert_allclose([y for _, y in points], 210 - 200 * values / highest, atol=0.06)
+        np.testing.assert_allclose([x for x, _ in points], [52, 520], atol=0.06)
+
+
+def test_without_balancing_no_weights_are_drawn(tmp_path):
+    omnifuse.fit(plain_rows(24), "kind", out=tmp_path / "run", settings={"balancing": "gradnorm"}, **QUICK, **ONE_LABEL)
+    assert "Loss balancing" not in (tmp_path / "run/report/report.html").read_text()
 
 
 def test_report_media_none_shows_no_medium(tmp_path, rooms):

@@ -9,6 +9,7 @@ import torch
 from omnifuse.errors import ArtefactError
 from omnifuse.presets import TrainingSpec
 from omnifuse.training import loop
+from omnifuse.training.balancing import make_balancing
 from omnifuse.training.checkpoint import CheckpointFolder
 from omnifuse.training.loop import Trainer
 
@@ -87,6 +88,36 @@ def test_resume_with_muon_stochastic_depth_and_sampling_equals_the_uninterrupted
         run(place, report=stop_at(7))
     assert same(run(place, resume=True), expected)
     assert not same(expected, train(plain_problem, spec=spec)[0])
+
+
+@pytest.mark.parametrize("name", ["uncertainty", "gradnorm"])
+def test_resume_with_balanced_losses_equals_the_uninterrupted_run(plain_problem, tmp_path, each_step, name):
+    spec = replace(SPEC, balancing=name)
+
+    def run(place=None, *, stop=None, resume=False):
+        model = plain_problem.network(shallow="none")
+        report = None if stop is None else stop_at(stop)
+        trainer = Trainer(model, plain_problem.source(), spec, seed=3, place=place, report=report)
+        result = trainer.run(resume=resume)
+        return dict(model.state_dict()), result, trainer.balancing.state()
+
+    weights, result, state = run()
+    place = CheckpointFolder(tmp_path)
+    with pytest.raises(StoppedError):
+        run(place, stop=7)
+    assert place.load().facts["balancing"] != state
+    resumed = run(place, resume=True)
+    assert same(resumed[0], weights)
+    assert resumed[1].losses == result.losses
+    assert resumed[1].weights == result.weights
+    assert [step for step, _ in result.weights] == [0, 10]
+    assert resumed[2] == state
+    # It is the learnt weights that make it so
+    with pytest.raises(StoppedError):
+        run(place, stop=7)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(make_balancing(name, ["kind", "price"])), "load", lambda self, state: None)
+        assert not same(run(place, resume=True)[0], weights)
 
 
 def test_resume_with_another_optimiser_or_sampling_is_refused(plain_problem, tmp_path):
