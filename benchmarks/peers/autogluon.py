@@ -3,11 +3,12 @@
     python autogluon.py job.json
 
 The preset is its own for short fits ("medium_quality": FT-Transformer for numbers and categories, MobileNetV3-Large for
-pictures, ELECTRA-Small for texts, joined by its fusion network), with `pretrained=False`. ELECTRA-Small needs a folder
-on disk in place of a download: its shape, and a WordPiece vocabulary of the training texts. Since its defaults are
-meant for fine-tuning over 20 epochs, those of its own networks that learn tables from scratch replace them
-(`autogluon.tabular`, FT_TRANSFORMER): 2,000 epochs at most, patience 20, one learning rate for all layers. Small data
-get small batches, and pictures keep their size where they are smaller than 224 px.
+pictures, ELECTRA-Small for texts, joined by its fusion network), with `pretrained=False`, which its `fit` does not pass
+on to the networks by itself. ELECTRA-Small needs a folder on disk in place of a download: its shape, and a WordPiece
+vocabulary of the training texts. Since its defaults are meant for fine-tuning over 20 epochs, those of its own networks
+that learn tables from scratch replace them (`autogluon.tabular`, FT_TRANSFORMER): 2,000 epochs at most, patience 20,
+one learning rate for all layers. Small tables get small batches, and pictures keep their size where that is below
+224 px.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ torchvision_operators()
 import pandas as pd  # noqa: E402
 from autogluon.multimodal import MultiModalPredictor  # noqa: E402
 from autogluon.multimodal.data import trivial_augmenter  # noqa: E402
+from autogluon.multimodal.learners import base  # noqa: E402
 
 TYPES = {"image": "image_path", "text": "text", "number": "numerical", "category": "categorical"}
 VOCABULARY, SPECIAL = 8000, ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -103,6 +106,7 @@ def settings_of(job: dict[str, Any], frame: pd.DataFrame) -> dict[str, Any]:
 
 def main() -> int:
     job = read_job()
+    base.create_fusion_model = partial(base.create_fusion_model, pretrained=False)
     trivial_augmenter._nltk_downloaded = True
     frame = read_table(job["train"], job)
     out = None

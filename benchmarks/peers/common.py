@@ -132,11 +132,13 @@ def load_sound(path: Any, *_: Any, **__: Any) -> tuple[Any, int]:
 
 
 def filter_sound(samples: Any, a: Any, b: Any, clamp: bool = True, **_: Any) -> Any:
-    """What `torchaudio.functional.lfilter` gives, by scipy: taps `b` and feedback `a` on the last axis."""
-    import torch
-    from scipy.signal import lfilter
-
-    found = torch.from_numpy(lfilter(b.numpy(), a.numpy(), samples.numpy()))
+    """What `torchaudio.functional.lfilter` gives for taps `b` (K,) along the last axis and no feedback."""
+    assert a[0] == 1, "a filter with another gain"
+    assert not a[1:].any(), "a filter with feedback"
+    count, before = samples.shape[-1], len(b) - 1
+    padded = samples.new_zeros((*samples.shape[:-1], before + count))
+    padded[..., before:] = samples
+    found = sum(tap * padded[..., before - lag : before - lag + count] for lag, tap in enumerate(b))
     return found.clamp(-1, 1) if clamp else found
 
 

@@ -166,8 +166,9 @@ def run_system(system: System, recipe: Recipe, seed: int, data: Path, work: Path
     try:
         train = table_path(recipe, recipe.train, data, work / "tables")
         media = [name for name, kind in kinds_of(recipe, train).items() if kind in MEDIA]
+        columns = [*recipe.used, *([recipe.time] if recipe.time else [])]
         tests = {
-            test: copy_table(table_path(recipe, test, data, work / "tables"), recipe.used, media, folder / test)
+            test: copy_table(table_path(recipe, test, data, work / "tables"), columns, media, folder / test)
             for test in recipe.tests
         }
         if system.name == OURS:
@@ -241,9 +242,25 @@ def usable(run: dict[str, Any], system: System, recipe: Recipe, work: Path) -> b
 
 
 def measure(
-    recipe: Recipe, systems: Sequence[System], seeds: int, found: dict[str, Any], data: Path, work: Path
+    recipe: Recipe,
+    systems: Sequence[System],
+    seeds: int,
+    found: dict[str, Any],
+    data: Path,
+    work: Path,
+    log: Path = LOG,
 ) -> None:
-    """Run one recipe round by round and put it into the results after each run."""
+    """Run one recipe round by round and put it into the results after each run.
+
+    Args:
+        recipe: What is learnt.
+        systems: Who learns it, in this order.
+        seeds: Number of rounds.
+        found: What peers.json holds; changed in place.
+        data: Holds the data sets.
+        work: Takes environments, models and answers.
+        log: Takes a line for each scoring.
+    """
     old = found["measured"].get(recipe.name, {}).get("runs", {})
     runs = {name: list(kept) for name, kept in old.items()}
     for system in systems:
@@ -253,7 +270,7 @@ def measure(
             if any(run["seed"] == seed for run in runs[system.name]):
                 continue
             print(f"{system.name} on {recipe.name}, seed {seed}", file=sys.stderr, flush=True)
-            runs[system.name].append(run_system(system, recipe, seed, data, work))
+            runs[system.name].append(run_system(system, recipe, seed, data, work, log))
             runs[system.name].sort(key=lambda run: run["seed"])
             found["systems"][system.name] = {
                 "words": system.words,

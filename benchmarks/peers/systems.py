@@ -74,7 +74,7 @@ ALL = (
         ("image", "audio", "text", "number", "category", "date"),
         "Ludwig, default encoders from scratch (stacked CNN, parallel CNN, embeddings), two layers join them, "
         "default trainer, best epoch on a tenth of the rows",
-        f"{_SCHEMAS}; pictures decoded by Pillow, sounds by soundfile and their emphasis filter by scipy, since "
+        f"{_SCHEMAS}; pictures decoded by Pillow, sounds by soundfile and emphasised by torch, since "
         "the wheels of torchvision and torchaudio load theirs only with CUDA; empty media black or silent",
     ),
     System(

@@ -149,6 +149,23 @@ def test_runs_of_another_script_or_time_are_measured_anew(data, tmp_path):
     assert not run.usable(found, fake(tmp_path / "fake.py", ANSWERS + "# more"), RECIPE, tmp_path / "work")
 
 
+def test_rounds_are_kept_and_go_on(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "RESULTS", tmp_path / "peers.json")
+    monkeypatch.setattr(run, "hardware", lambda: {"processor": "CPU", "cores": 2})
+    system, found = fake(tmp_path / "fake.py", ANSWERS), {"systems": {}, "measured": {}}
+    monkeypatch.setitem(run.SYSTEMS, "fake", system)
+    for seeds in (1, 2, 2):
+        run.measure(RECIPE, [system], seeds, found, data, tmp_path / "work", tmp_path / "log.jsonl")
+    written = json.loads((tmp_path / "peers.json").read_text(encoding="utf-8"))
+    assert [item["seed"] for item in written["measured"]["lamp"]["runs"]["fake"]] == [0, 1]
+    assert len((tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()) == 2
+    assert written["measured"]["lamp"]["summary"]["fake"]["test.csv"]["sd"] == 0.0
+    assert "| lamp | test.csv | fake | all | accuracy 0.667 ± 0.000 |" in page_peers.section(written)
+    fake(tmp_path / "fake.py", "import sys; sys.exit('broken')")
+    run.measure(RECIPE, [system], 1, found, data, tmp_path / "work", tmp_path / "log.jsonl")
+    assert [item.get("reason") for item in found["measured"]["lamp"]["runs"]["fake"]] == ["it failed: broken"]
+
+
 def test_every_peer_has_a_script_and_reads_modalities():
     for name, system in SYSTEMS.items():
         assert set(system.reads) <= {str(kind) for kind in Modality}
@@ -196,9 +213,12 @@ def test_sounds_load_with_channels_first(tmp_path):
 
 def test_filter_emphasises_high_tones():
     samples = torch.tensor([[1.0, 2.0, 4.0]], dtype=torch.float64)
-    taps = torch.tensor([1.0, -0.97], dtype=torch.float64)
-    found = common.filter_sound(samples, torch.tensor([1.0, 0.0], dtype=torch.float64), taps, clamp=False)
+    taps, feedback = (torch.tensor([1.0, tap], dtype=torch.float64) for tap in (-0.97, 0.0))
+    found = common.filter_sound(samples, feedback, taps, clamp=False)
     assert found.tolist() == [[1.0, pytest.approx(1.03), pytest.approx(2.06)]]
+    assert common.filter_sound(samples, feedback, taps).tolist() == [[1.0, 1.0, 1.0]]
+    with pytest.raises(AssertionError, match="feedback"):
+        common.filter_sound(samples, taps, taps)
 
 
 @pytest.mark.parametrize(("side", "found"), [(28, 64), (100, 96), (1000, 224)])
