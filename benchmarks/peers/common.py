@@ -54,12 +54,15 @@ def write_answers(job: dict[str, Any], test: str, probabilities: Any, classes: S
     np.savez(Path(job["out"]) / f"{Path(test).stem}.npz", probabilities=found, classes=names)
 
 
-def black_picture(job: dict[str, Any], side: int) -> str:
-    """Path of a black picture, for systems that cannot do without."""
+def black_picture(job: dict[str, Any], side: int, *, dot: bool = False) -> str:
+    """Path of a black picture, with a white dot for systems that divide by the brightest one, for cells without one."""
     from PIL import Image
 
     path = Path(job["out"]) / "black.png"
-    Image.new("RGB", (side, side)).save(path)
+    picture = Image.new("RGB", (side, side))
+    if dot:
+        picture.putpixel((0, 0), (255, 255, 255))
+    picture.save(path)
     return str(path)
 
 

@@ -17,6 +17,7 @@ import argparse
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -47,12 +48,25 @@ class DidNotRunError(Exception):
 
 
 def kinds_of(recipe: Recipe, table: Path) -> dict[str, str]:
-    """Field to modality, as our own schema names it, for the fields that the recipe reads."""
-    import omnifuse
+    """Field to modality, as our own schema infers it, for the fields that the recipe reads."""
+    from omnifuse.data.infer import infer_schema
+    from omnifuse.data.media import MediaDoor
+    from omnifuse.data.tables import open_table
+    from omnifuse.schema import TaskKind
 
-    found = omnifuse.inspect(table, label=recipe.label)
-    kinds = {item["name"]: item["modality"] for item in found["fields"] if item["name"] in recipe.used}
-    return {name: kinds.get(name, "category") for name in recipe.used}
+    opened = open_table(table)
+    schema = infer_schema(
+        opened,
+        (recipe.label,),
+        fields={},
+        tasks={},
+        drop=recipe.dropped(read_header(table)),
+        group=recipe.group,
+        time=recipe.time,
+        learnt=tuple(TaskKind),
+        door=MediaDoor(root=opened.root),
+    )
+    return {item.name: item.modality.value for item in schema.fields if item.name in recipe.used}
 
 
 def copy_table(source: Path, columns: Sequence[str], media: Sequence[str], out: Path) -> Path:
@@ -160,7 +174,8 @@ def run_system(system: System, recipe: Recipe, seed: int, data: Path, work: Path
         Seconds and scores of each test table, or the reason why there are none.
     """
     folder = work / system.name / recipe.name / f"seed{seed}"
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     run = {"seed": seed, "key": key_of(system), "minutes": recipe.minutes, **source_tree()}
     run["load_before"] = [round(value, 2) for value in os.getloadavg()]
     try:

@@ -34,7 +34,7 @@ class Inputs:
         self.numbers, self.categories = of_kind(job, "number"), of_kind(job, "category")
         self.text = next(iter(of_kind(job, "text")), None)
         self.image = next(iter(of_kind(job, "image")), None)
-        self.blank = black_picture(job, SIDE) if self.image else ""
+        self.blank = black_picture(job, SIDE, dot=True) if self.image else ""
         self.medians = {name: pd.to_numeric(frame[name], errors="coerce").median() for name in self.numbers}
         clean = self.clean(frame)
         self.parts: dict[str, Any] = {}

@@ -60,13 +60,16 @@ def data(tmp_path, monkeypatch):
         "row,Light,image,room,on\n1,500,dark.png,g,yes\n2,3,,g,no\n3,700,dark.png,g,no\n", encoding="utf-8"
     )
     monkeypatch.setattr(run, "environment", lambda system, work: Path(sys.executable))
-    monkeypatch.setattr(run, "kinds_of", lambda recipe, table: {"Light": "number", "image": "image"})
     return tmp_path / "data"
 
 
 def run_fake(data, tmp_path, words, **changes):
     system = fake(tmp_path / "fake.py", words, **changes)
     return run.run_system(system, RECIPE, 0, data, tmp_path / "work", tmp_path / "log.jsonl")
+
+
+def test_modalities_are_those_of_our_own_schema(data):
+    assert run.kinds_of(RECIPE, data / "lamp" / "train.csv") == {"Light": "number", "image": "image"}
 
 
 def test_a_peer_is_run_and_scored(data, tmp_path):
