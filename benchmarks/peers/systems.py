@@ -100,7 +100,8 @@ def environment(system: System, work: Path) -> Path:
         raise RuntimeError(_FAILED[system.name])
     home = work / system.name / "venv"
     python, mark = home / "bin" / "python", home / ".installed"
-    wanted = "\n".join(system.packages)
+    pinned = system.pins.read_text(encoding="utf-8") if system.pins.exists() else ""
+    wanted = "\n".join([*system.packages, pinned])
     if mark.exists() and mark.read_text(encoding="utf-8") == wanted:
         return python
     subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
