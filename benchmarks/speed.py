@@ -94,7 +94,13 @@ class Ready:
 
     batches: list[Any]
     rows: np.ndarray
+    seed: int = 0
+    weights: None = None
     waited: float = field(default=0.0)
+
+    @property
+    def batch_size(self) -> int:
+        return max(batch.size for batch in self.batches)
 
     @property
     def steps_per_epoch(self) -> int:

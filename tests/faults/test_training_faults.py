@@ -20,6 +20,7 @@ from omnifuse.training.finite import unsound_weights
 from omnifuse.training.loggers import make_logger
 from omnifuse.training.loop import MAX_BAD_STEPS, Trainer
 from omnifuse.training.predict import run_subsets
+from omnifuse.training.result import rows_words
 
 SPEC = TrainingSpec(epochs=3)
 BAD = (float("nan"), float("inf"), float("-inf"))
@@ -64,7 +65,7 @@ def check_left_out(trainer, sound, step, what):
     assert (bad.step, bad.what, bad.rows) == (step, what, sound.rows[step])
     words = f"step {step} is left out, its {what} is not finite"
     assert trainer.logged == [(f"{words}: rows {', '.join(map(str, bad.rows))}", step)]
-    assert [item["remark"] for item in trainer.heard if item["remark"]] == [f"{words} ({named(bad.rows)})"]
+    assert [item["remark"] for item in trainer.heard if item["remark"]] == [f"{words} ({rows_words(bad.rows)})"]
     assert [item["step"] for item in trainer.heard if item["remark"]] == [step + 1]
     assert all(torch.equal(*pair) for pair in zip(trainer.weights[:step], sound.weights[:step], strict=True))
     assert torch.equal(trainer.weights[step], trainer.weights[step - 1])
@@ -72,10 +73,6 @@ def check_left_out(trainer, sound, step, what):
     assert not unsound_weights(trainer.model)
     (note,) = members.training_notes([trainer.result])
     assert f"1 of 9 steps were left out, since their loss or gradient was not finite, the first at step {step}" in note
-
-
-def named(rows):
-    return f"rows {', '.join(map(str, rows))}"
 
 
 @pytest.mark.parametrize("value", BAD)
@@ -126,7 +123,7 @@ def test_t35_a_weight_that_is_not_finite_ends_the_run_at_its_step_and_resume_goe
         OmnifuseError, match=r"1 weights are not finite at step 4 \(tasks\.0\.heads\.fused\.2\.bias\)"
     ) as e:
         trainer.run()
-    assert named(sound.rows[4]) in str(e.value)
+    assert rows_words(sound.rows[4]) in str(e.value)
     assert "--resume" in str(e.value)
     assert place.load().facts["step"] == 4
     again = Watched(plain_problem, place=place)

@@ -393,12 +393,12 @@ def test_missing_package_exits_3_with_the_line_to_type(cli, table, tmp_path, mon
 
 
 def test_a_full_disk_exits_3(cli, table, tmp_path, monkeypatch):
-    from omnifuse.training.checkpoint import CheckpointFolder
+    from omnifuse.deploy import artefact
 
-    def full(self, checkpoint):
-        raise OSError(28, "No space left on device", "/secret/place/a.safetensors")
+    def full(path, content):
+        raise OSError(28, "No space left on device", "/secret/place/model.safetensors")
 
-    monkeypatch.setattr(CheckpointFolder, "save", full)
+    monkeypatch.setattr(artefact, "write_atomically", full)
     code, _, err = cli("fit", table, "--label", "kind", *QUICK, "--out", tmp_path / "run")
     assert code == 3
     assert "No space left on device" in err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +22,13 @@ def unsound(loss: float, norm: Tensor) -> str | None:
 
 
 @torch.no_grad()
+def are_sound(weights: Sequence[Tensor]) -> bool:
+    """Whether all numbers are finite."""
+    # The sum of the sizes is finite only where each of them is; one number a tensor is waited for, not all
+    return all(math.isfinite(size) for size in torch._foreach_norm(list(weights), 1.0))
+
+
+@torch.no_grad()
 def unsound_weights(model: nn.Module) -> list[str]:
     """Names of the parameters that hold a number which is not finite."""
-    names, values = zip(*model.named_parameters(), strict=True)
-    # The sum of the sizes is finite only where each of them is; one number a parameter is waited for, not all
-    sound = torch.isfinite(torch.stack([size.float() for size in torch._foreach_norm(list(values), 1.0)]))
-    if bool(sound.all()):
-        return []
-    return [name for name, is_sound in zip(names, sound.tolist(), strict=True) if not is_sound]
+    return [name for name, values in model.named_parameters() if not bool(torch.isfinite(values).all())]

@@ -42,6 +42,13 @@ def give_generator(model: nn.Module, generator: torch.Generator | None) -> None:
             module.generator = generator  # type: ignore[assignment]
 
 
+def seed_torch(seed: int) -> None:
+    """`torch.manual_seed` for the devices in use; where none is, that call spends 2 ms on noting its place."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed_all(seed)
+
+
 def draws_globally(model: nn.Module) -> bool:
     """Whether a network holds torch's own dropout, which draws from the one global generator."""
     return any(isinstance(module, nn.modules.dropout._DropoutNd) for module in model.modules())

@@ -22,12 +22,13 @@ from omnifuse.training.accumulation import as_part, parts_of
 from omnifuse.training.balancing import make_balancing
 from omnifuse.training.batches import BatchSource, useful_tokens
 from omnifuse.training.checkpoint import Checkpoint, CheckpointFolder, pack_state, unpack_state
-from omnifuse.training.finite import unsound, unsound_weights
-from omnifuse.training.lanes import Halt, Halted, give_generator
+from omnifuse.training.finite import are_sound, unsound, unsound_weights
+from omnifuse.training.flat import release
+from omnifuse.training.lanes import Halt, Halted, give_generator, seed_torch
 from omnifuse.training.loggers import Logger, NoLogger
 from omnifuse.training.memory import RowsAtOnce
 from omnifuse.training.mixing import mixed
-from omnifuse.training.optimiser import WeightAverage, make_optimiser, rate_factor
+from omnifuse.training.optimiser import WeightAverage, make_optimiser, rate_factor, weights_of
 from omnifuse.training.precision import make_fabric
 from omnifuse.training.result import BadStep, TrainingResult, parts_words, rows_words, spike_words
 
@@ -107,24 +108,27 @@ class Trainer:
         began = time.monotonic()
         longest = (epochs or self.spec.epochs) * self.source.steps_per_epoch
         planned = longest if seconds is None or epochs is not None else None
+        step = 0
+        saved = self._saved(resume)
+        if saved is not None:
+            self.result.recall(saved.facts)
+        fabric = make_fabric(self.result.precision)
+        self.model.to(fabric.device)
         optimiser = make_optimiser(
             self.model,
             learning_rate=self.spec.learning_rate,
             weight_decay=self.spec.weight_decay,
             name=self.spec.optimiser,
+            flat=True,
         )
-        average = WeightAverage(self.model, share=self.spec.averaging, steps=longest)
-        step = 0
-        saved = self._saved(resume)
+        self._stepped = weights_of(optimiser)
+        average = WeightAverage(self._stepped, share=self.spec.averaging, steps=longest)
         if saved is not None:
             unpack_state(self._take_best(saved), self.model, optimiser, average)
             step, planned = int(saved.facts["step"]), int(saved.facts["steps"])
-            average = self._averaged_over(average, planned)
-            self.result.recall(saved.facts)
+            average.plan(planned)
             self.balancing.load(saved.facts["balancing"])
             self.rows_at_once.most = self.result.rows_at_once or self.rows_at_once.most
-        fabric = make_fabric(self.result.precision)
-        self.model.to(fabric.device)
         self.generator = torch.Generator(fabric.device)
         give_generator(self.model, self.generator)
         wrapped_optimiser = fabric.setup_optimizers(optimiser)
@@ -136,7 +140,7 @@ class Trainer:
             part, part_began = step, time.monotonic()
             for batch in self.source.steps(step, stop):
                 self._step(fabric, wrapped_optimiser, batch, step, planned or longest)
-                average.update(self.model, step)
+                average.update(step)
                 step += 1
                 if self.halt.is_set():
                     if self.halt.save and planned is not None:
@@ -159,7 +163,7 @@ class Trainer:
             planned = min(longest, step + max(int(left / max(a_step, 1e-6)), 1))
             replans -= 1
             stop = step + math.ceil((planned - step) * REPLAN_SHARE) if replans else planned
-            average = self._averaged_over(average, planned)
+            average.plan(planned)
         if step > start:
             self._save(optimiser, average, step, planned)
         self._finish(average, planned)
@@ -195,12 +199,6 @@ class Trainer:
             digest.update(np.ascontiguousarray(self.source.weights, dtype=np.float64).tobytes())
         return digest.hexdigest()
 
-    def _averaged_over(self, average: WeightAverage, steps: int) -> WeightAverage:
-        """The same running mean with the decay that fits the plan."""
-        changed = WeightAverage(self.model, share=self.spec.averaging, steps=steps)
-        changed.load(average.state())
-        return changed
-
     def _step(self, fabric: Any, optimiser: Any, batch: Batch, step: int, steps: int) -> None:
         """Forward, backward, clip, update; a step whose loss or gradient is not finite is left out and counted."""
         for group in optimiser.param_groups:
@@ -210,7 +208,7 @@ class Trainer:
         if self.rows_at_once.most < before:
             self.result.rows_at_once = self.rows_at_once.most
             self._note(f"out of memory at step {step}, {parts_words(self.rows_at_once.most)}", step)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.spec.clip)
+        norm = torch.nn.utils.clip_grad_norm_(self._stepped, self.spec.clip)
         loss = float(parts.pop(""))
         what = unsound(loss, norm)
         if what is None:
@@ -221,7 +219,6 @@ class Trainer:
         else:
             self._leave_out(what, step, batch)
         self._check_weights(step, batch)
-        optimiser.zero_grad(set_to_none=True)
         if step % 10 == 0:
             weights = self.balancing.weights
             if weights:
@@ -238,8 +235,8 @@ class Trainer:
         # Dropout and mixup depend on seed and step alone, so a resumed run draws what an uninterrupted one draws
         seed = (self.seed * 1_000_003 + step) % 2**62
         self.generator.manual_seed(seed)
-        torch.manual_seed(seed)
-        self.model.zero_grad(set_to_none=True)
+        seed_torch(seed)
+        torch._foreach_zero_([weight.grad for weight in self._stepped if weight.grad is not None])
         self.balancing.begin()
         losses: dict[str, Tensor] = {}
         for number, (part, shares) in enumerate(parts_of(batch, self.model, rows)):
@@ -277,8 +274,8 @@ class Trainer:
         Raises:
             OmnifuseError: Names the step, the weights and the rows.
         """
-        names = unsound_weights(self.model)
-        if names:
+        if not are_sound(self._stepped):
+            names = unsound_weights(self.model)
             raise OmnifuseError(
                 f"{len(names)} weights are not finite at step {step} ({', '.join(names[:3])})",
                 where=rows_words(batch.rows.tolist()),
@@ -308,7 +305,7 @@ class Trainer:
         if self.judge is None or (step % every and step != steps):
             return False
         current = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        average.copy_to(self.model)
+        average.use()
         self.model.eval()
         score = self.judge(self.model)
         if self.best is None or score >= self.best[0]:
@@ -374,7 +371,8 @@ class Trainer:
         if self.best is not None:
             self.model.load_state_dict(self.best[1])
         elif self.spec.averaging > 0:
-            average.copy_to(self.model)
+            average.use()
+        release(self.model)
         self.model.eval()
 
     def _summed(self, seconds: float, step: int, start: int) -> TrainingResult:

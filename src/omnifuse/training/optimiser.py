@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import nn
 
+from omnifuse.training.flat import flatten
 from omnifuse.training.muon import MuonBesideAdamW, hidden_matrices, make_muon
 
 
 def make_optimiser(
-    model: nn.Module, *, learning_rate: float, weight_decay: float, name: str = "adamw"
+    model: nn.Module, *, learning_rate: float, weight_decay: float, name: str = "adamw", flat: bool = False
 ) -> torch.optim.Optimizer:
     """AdamW, or Muon beside it, that decays matrices alone: no biases, norms, nor embeddings.
 
@@ -20,6 +22,7 @@ def make_optimiser(
         learning_rate: Peak rate; the same one suits both.
         weight_decay: Of matrices.
         name: "adamw", or "muon" for Muon on the hidden matrices and AdamW on the rest.
+        flat: Move the weights of AdamW into few pieces, see `flatten`.
 
     References: Loshchilov and Hutter 2019, Decoupled Weight Decay Regularization.
     """
@@ -33,7 +36,8 @@ def make_optimiser(
     for parameter in model.parameters():
         if parameter.requires_grad and id(parameter) not in taken:
             (decayed if id(parameter) in matrices else kept).append(parameter)
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    parts = (flatten(decayed), flatten(kept)) if flat else (decayed, kept)
+    groups = [{"params": parts[0], "weight_decay": weight_decay}, {"params": parts[1], "weight_decay": 0.0}]
     adamw = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), eps=1e-8, fused=True)
     if name != "muon":
         return adamw
@@ -54,40 +58,48 @@ def rate_factor(step: int, steps: int, warm_up: float) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
 
 
+def weights_of(optimiser: torch.optim.Optimizer) -> list[nn.Parameter]:
+    """What an optimiser steps, in its order."""
+    return [weight for group in optimiser.param_groups for weight in group["params"]]
+
+
 class WeightAverage:
     """A running mean of the weights over the last part of training.
 
     Args:
-        model: Whose parameters are averaged; buffers are not.
+        weights: Averaged as they stand at each update.
         share: Share of the steps whose weights matter, 0 to 1; 0 keeps the last weights.
         steps: All steps.
 
     References: Morales-Brotons et al. 2024, Exponential Moving Average of Weights in Deep Learning.
     """
 
-    def __init__(self, model: nn.Module, *, share: float, steps: int) -> None:
-        self.decay = 1.0 - 1.0 / max(1.0, share * steps / 2)
-        self.names = [name for name, value in model.named_parameters() if value.requires_grad]
-        self.values = [value.detach().clone() for value in model.parameters() if value.requires_grad]
+    def __init__(self, weights: Iterable[nn.Parameter], *, share: float, steps: int) -> None:
+        self.share = share
+        self.plan(steps)
+        self.weights = [value.detach() for value in weights]
+        self.values = [value.clone() for value in self.weights]
+
+    def plan(self, steps: int) -> None:
+        """Fit the decay to another number of steps."""
+        self.decay = 1.0 - 1.0 / max(1.0, self.share * steps / 2)
 
     @torch.no_grad()
-    def update(self, model: nn.Module, step: int) -> None:
+    def update(self, step: int) -> None:
         """Take the weights after a step into the mean."""
         decay = min(self.decay, (step + 1) / (step + 10))
-        current = [value.detach() for value in model.parameters() if value.requires_grad]
-        torch._foreach_lerp_(self.values, current, 1.0 - decay)
+        torch._foreach_lerp_(self.values, self.weights, 1.0 - decay)
 
     @torch.no_grad()
-    def copy_to(self, model: nn.Module) -> None:
-        """Put the mean into the model."""
-        parameters: list[torch.Tensor] = [value for value in model.parameters() if value.requires_grad]
-        torch._foreach_copy_(parameters, self.values)
+    def use(self) -> None:
+        """Put the mean in the weights' place."""
+        torch._foreach_copy_(self.weights, self.values)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Name to mean, for checkpoints."""
-        return dict(zip(self.names, self.values, strict=True))
+        """Position to mean, for checkpoints."""
+        return {str(number): value for number, value in enumerate(self.values)}
 
     @torch.no_grad()
     def load(self, state: dict[str, torch.Tensor]) -> None:
         """Inverse of `state`."""
-        torch._foreach_copy_(self.values, [state[name] for name in self.names])
+        torch._foreach_copy_(self.values, [state[str(number)] for number in range(len(self.values))])

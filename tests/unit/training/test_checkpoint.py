@@ -121,7 +121,7 @@ def test_state_round_trip_is_exact():
         return (
             model,
             make_optimiser(model, learning_rate=0.01, weight_decay=0.1),
-            WeightAverage(model, share=0.5, steps=9),
+            WeightAverage(model.parameters(), share=0.5, steps=9),
         )
 
     def step(model, optimiser, average, number):
@@ -129,7 +129,7 @@ def test_state_round_trip_is_exact():
         model(torch.randn(8, 3)).square().mean().backward()
         optimiser.step()
         optimiser.zero_grad()
-        average.update(model, number)
+        average.update(number)
 
     first, second = made(0), made(1)
     for number in range(3):

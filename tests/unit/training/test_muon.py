@@ -49,14 +49,14 @@ def test_state_round_trip_is_exact(plain_problem):
     def made(seed):
         network = plain_problem.network(seed=seed)
         optimiser = make_optimiser(network, learning_rate=0.01, weight_decay=0.1, name="muon")
-        return network, optimiser, WeightAverage(network, share=0.5, steps=9)
+        return network, optimiser, WeightAverage(network.parameters(), share=0.5, steps=9)
 
     def step(network, optimiser, average, number):
         draw = torch.Generator().manual_seed(number)
         for value in network.parameters():
             value.grad = torch.randn(value.shape, generator=draw)
         optimiser.step()
-        average.update(network, number)
+        average.update(number)
 
     first, second = made(0), made(1)
     for number in range(2):

@@ -60,23 +60,23 @@ def test_rate_of_very_short_plans_stays_between_0_and_1(steps):
 def test_average_by_hand():
     layer = nn.Linear(1, 1, bias=False)
     nn.init.constant_(layer.weight, 1.0)
-    average = WeightAverage(layer, share=0.5, steps=40)
+    average = WeightAverage(layer.parameters(), share=0.5, steps=40)
     assert average.decay == pytest.approx(0.9)
     expected = 1.0
     for step, value in enumerate([2.0, 3.0, 5.0]):
         nn.init.constant_(layer.weight, value)
-        average.update(layer, step)
+        average.update(step)
         decay = min(0.9, (step + 1) / (step + 10))
         expected = decay * expected + (1 - decay) * value
     assert average.values[0].item() == pytest.approx(expected)
-    average.copy_to(layer)
+    average.use()
     assert layer.weight.item() == pytest.approx(expected)
 
 
 def test_no_share_keeps_the_last_weights():
     layer = nn.Linear(1, 1, bias=False)
-    average = WeightAverage(layer, share=0.0, steps=100)
+    average = WeightAverage(layer.parameters(), share=0.0, steps=100)
     for step in range(50):
         nn.init.constant_(layer.weight, float(step))
-        average.update(layer, step)
+        average.update(step)
     assert average.values[0].item() == 49.0
