@@ -10,7 +10,7 @@ Scaled cells are about one wide each, bags of words about one long each row, as 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,11 +29,14 @@ MOST_ROWS = 20_000
 MOST_STEPS = 200
 # A field of which fewer features are there in a row than this share is a bag of words
 SPARSE_SHARE = 0.05
-# Its rows are scaled to one of these lengths, scikit-learn's C = 1, 4, 16, 64; found on a fifth of the rows. Of several
-# such fields each may be made shorter, so that one that says little does not blur one that says much
+# Its rows are scaled to one of these lengths, scikit-learn's C = 1, 4, 16, 64. Of several such fields each may be made
+# shorter, so that one that says little does not blur one that says much
 LENGTHS = (1.0, 2.0, 4.0, 8.0)
 SHORTER = (0.5, 0.25)
-HELD_EVERY = 5
+# The readout calibrates the head, so that only the order and proportion of its answers count
+SHARPNESS = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
+# Found on a fifth of the rows; where these are few, on each fifth in turn
+NUM_PARTS, FEW_ROWS = 5, 4000
 # Fewer rows cannot tell
 FEWEST_TO_CHOOSE = 50
 
@@ -122,37 +125,43 @@ def _is_sparse(part: Matrix) -> bool:
 def _chosen_scales(parts: Sequence[Matrix], wanted: Tensor, kind: TaskKind) -> list[float]:
     """What each part is multiplied by: how far words may be trusted differs by the data, and held-out rows tell.
 
-    Lengths of all bags of words are tried together, from the shortest on until the loss rises, then shorter ones of
-    each.
+    Lengths of all bags of words are tried together, then shorter ones of each while the loss falls.
     """
     sparse = [number for number, part in enumerate(parts) if _is_sparse(part)]
     scales = [1.0 if _is_sparse(part) else math.sqrt(part.shape[1]) for part in parts]
     if not sparse or len(wanted) < FEWEST_TO_CHOOSE:
         return scales
-    held = np.zeros(len(wanted), bool)
-    held[np.random.default_rng(0).permutation(len(wanted))[::HELD_EVERY]] = True
-    seen, asked = [part[~held] for part in parts], [part[held] for part in parts]
+    part_of = np.random.default_rng(0).permutation(len(wanted)) % NUM_PARTS
+    numbers = range(NUM_PARTS if len(wanted) < FEW_ROWS else 1)
+    sharpness = (1.0,) if kind is TaskKind.REGRESSION else SHARPNESS
 
     def loss_with(scales: Sequence[float]) -> float:
-        found, bias = _regression([part * by for part, by in zip(seen, scales, strict=True)], wanted[~held], kind)
-        answers = sum((_times(part * by, item) for part, by, item in zip(asked, scales, found, strict=True)), bias)
-        return float(_loss_of(kind)(answers, wanted[held]))
+        own = [part * by for part, by in zip(parts, scales, strict=True)]
+        answers = [_answers(own, wanted, part_of == number, kind) for number in numbers]
+        truth = torch.cat([wanted[part_of == number] for number in numbers])
+        return min(float(_loss_of(kind)(torch.cat(answers) * factor, truth)) for factor in sharpness)
 
-    def first_best(tries: Iterable[list[float]], best: list[float], least: float) -> tuple[list[float], float]:
-        for tried in tries:
-            loss = loss_with(tried)
+    tried = {length: loss_with(_scaled(scales, sparse, length)) for length in LENGTHS}
+    length = min(tried, key=lambda length: tried[length])
+    scales, least = _scaled(scales, sparse, length), tried[length]
+    for number in sparse if len(sparse) > 1 else ():
+        for shorter in [_scaled(scales, [number], by) for by in SHORTER]:
+            loss = loss_with(shorter)
             if loss >= least:
                 break
-            best, least = tried, loss
-        return best, least
-
-    def scaled(numbers: Sequence[int], by: float) -> list[float]:
-        return [scale * by if number in numbers else scale for number, scale in enumerate(scales)]
-
-    scales, least = first_best((scaled(sparse, length) for length in LENGTHS), scales, math.inf)
-    for number in sparse if len(sparse) > 1 else ():
-        scales, least = first_best([scaled([number], by) for by in SHORTER], scales, least)
+            scales, least = shorter, loss
     return scales
+
+
+def _scaled(scales: Sequence[float], numbers: Sequence[int], by: float) -> list[float]:
+    """The scales with those of some parts multiplied."""
+    return [scale * by if number in numbers else scale for number, scale in enumerate(scales)]
+
+
+def _answers(parts: Sequence[Matrix], wanted: Tensor, held: np.ndarray, kind: TaskKind) -> Tensor:
+    """Answers to held rows of a regression on the others."""
+    found, bias = _regression([part[~held] for part in parts], wanted[~held], kind)
+    return sum((_times(part[held], item) for part, item in zip(parts, found, strict=True)), bias)
 
 
 def _times(part: Matrix, weights: Tensor) -> Tensor:
