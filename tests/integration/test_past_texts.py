@@ -16,7 +16,7 @@ from omnifuse.cli.main import run
 from omnifuse.data.tables import open_table
 from omnifuse.errors import InputError
 
-QUICK = ["--preset", "tiny", "--epochs", "2", "--no-baselines", "--logger", "none", "--report-media", "none"]
+QUICK = ["--preset", "tiny", "--epochs", "1", "--no-baselines", "--logger", "none", "--report-media", "none"]
 ASKED = ("shall we go", "shall we stay")
 
 
@@ -46,7 +46,7 @@ def dialogues(count, *, seed=0):
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     path = tmp_path_factory.mktemp("talks") / "rows.csv"
-    pl.DataFrame(dialogues(60)).write_csv(path)
+    pl.DataFrame(dialogues(30)).write_csv(path)
     return path
 
 
@@ -87,7 +87,7 @@ def test_left_out_by_name(table, tmp_path):
 @pytest.fixture(scope="module")
 def learnt(tmp_path_factory):
     return omnifuse.fit(
-        dialogues(120),
+        dialogues(60),
         "means",
         out=tmp_path_factory.mktemp("learnt") / "run",
         fields={"said": "text"},
