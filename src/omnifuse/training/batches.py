@@ -1,4 +1,4 @@
-"""Packed rows to batches: shuffled, bucketed by length, augmented, prepared while the processor trains."""
+"""Packed rows to batches: shuffled, many texts bucketed by length, augmented, prepared while the processor trains."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ from omnifuse.training.sampling import draw_rows
 
 Change = Callable[[str, PackedRows, np.random.Generator], PackedRows]
 _AHEAD = 2
+# From so many rows on, texts of like length make a batch, which halves the time. Fewer rows, and sounds of any number,
+# are batched at random: what is equally long is often said by one speaker or means the same, and a batch of it teaches
+# less (drowned digits at equal passes: 0.54 right instead of 0.63)
+PLENTY_ROWS = 5000
 # Lengths of rows whose deviation is smaller are not worth sorting
 UNEVEN = 0.02
 
@@ -108,9 +112,11 @@ class BatchSource:
         return max(1, -(-len(self.rows) // self.batch_size))
 
     def _lengths(self) -> np.ndarray | None:
-        """(R of the table, F) length of each field where lengths differ, in units of its longest training row."""
+        """(R of the table, F) length of each text where lengths differ, in units of its longest training row."""
         found = []
-        for pack in self.packs.values():
+        for pack in self.packs.values() if len(self.rows) >= PLENTY_ROWS else ():
+            if "ids" not in pack.arrays:
+                continue
             longest = int(pack.lengths[self.rows].max(initial=0))
             if longest > 1:
                 found.append(pack.lengths / longest)
@@ -118,7 +124,7 @@ class BatchSource:
         return np.stack(found, axis=1) if total.size and total.std() > UNEVEN else None
 
     def order(self, epoch: int) -> list[np.ndarray]:
-        """The rows of each batch of an epoch: random, but rows of like length within a neighbourhood together."""
+        """The rows of each batch of an epoch: random; of many texts, those of like length together."""
         draw = np.random.default_rng([self.seed, epoch, 7])
         shuffled = draw.permutation(self.rows) if self.weights is None else draw_rows(self.rows, self.weights, draw)
         count = self.steps_per_epoch

@@ -7,19 +7,19 @@ import pytest
 import torch
 
 from omnifuse.data.pack import Pack
-from omnifuse.training.batches import BatchSource, make_batch, useful_tokens
+from omnifuse.training.batches import PLENTY_ROWS, BatchSource, make_batch, useful_tokens
 
 
-def pack(lengths):
+def pack(lengths, name="values"):
     lengths = np.asarray(lengths)
     values = np.concatenate([np.full(count, row, np.float32) for row, count in enumerate(lengths)])
-    return Pack({"values": values}, np.concatenate([[0], np.cumsum(lengths)]), lengths > 0)
+    return Pack({name: values}, np.concatenate([[0], np.cumsum(lengths)]), lengths > 0)
 
 
-def source(num_rows=53, batch_size=8, seed=0, **more):
+def source(num_rows=53, batch_size=8, seed=0, name="values", **more):
     lengths = np.random.default_rng(5).integers(0, 40, num_rows)
     targets = {"y": torch.arange(num_rows)}
-    return BatchSource({"note": pack(lengths)}, targets, np.arange(num_rows), batch_size, seed, **more)
+    return BatchSource({"note": pack(lengths, name)}, targets, np.arange(num_rows), batch_size, seed, **more)
 
 
 def test_a_batch_holds_the_present_rows_packed_and_every_target():
@@ -53,20 +53,30 @@ def test_epochs_and_seeds_differ_and_the_same_repeats():
     assert flat[0] != flat[2]
 
 
-def test_rows_of_like_length_come_together():
-    made = source(num_rows=512, batch_size=16)
+def spread_within_batches(made):
     lengths = made.packs["note"].lengths
-    spread = np.mean([lengths[rows].std() for rows in made.order(0)])
-    assert spread < 0.5 * lengths.std()
+    return np.mean([lengths[rows].std() for rows in made.order(0)]) / lengths.std()
+
+
+def test_of_many_texts_those_of_like_length_come_together():
+    assert spread_within_batches(source(num_rows=PLENTY_ROWS, batch_size=64, name="ids")) < 0.2
+
+
+@pytest.mark.parametrize(("num_rows", "name"), [(PLENTY_ROWS - 1, "ids"), (PLENTY_ROWS, "log_mel")])
+def test_few_rows_and_sounds_are_batched_at_random(num_rows, name):
+    made = source(num_rows=num_rows, batch_size=64, name=name)
+    assert spread_within_batches(made) > 0.9
+    assert len({len(rows) for rows in made.order(0)}) <= 2
 
 
 def test_each_row_of_an_epoch_counts_alike_whatever_its_batch():
-    made = source(num_rows=512, batch_size=16)
+    rows = 16 * 313
+    made = source(num_rows=rows, batch_size=16, name="ids")
     batches = list(made.steps(0, made.steps_per_epoch))
     assert len({batch.size for batch in batches}) > 1
     shares = [made.share(batch) for batch in batches]
     assert np.mean(shares) == pytest.approx(1.0)
-    assert [share / batch.size for share, batch in zip(shares, batches, strict=True)] == pytest.approx([1 / 16] * 32)
+    assert [share / batch.size for share, batch in zip(shares, batches, strict=True)] == pytest.approx([1 / 16] * 313)
 
 
 def test_useful_tokens_are_told_from_padding():
