@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import page_peers  # noqa: E402
+from benchmarks import page_fusions, page_peers, page_tables  # noqa: E402
 from benchmarks.markdown import difference, figure, machine_words, mean_score, table_text, tree_words  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -213,13 +213,20 @@ data folder is named by `OMNIFUSE_DATA`; each section says which public reposito
 """
 
 
-def page(recipes: list[dict[str, Any]], speed: dict[str, Any] | None, peers: dict[str, Any] | None = None) -> str:
-    """The text of docs/benchmarks.md."""
+# Further sections, by the file of results that they show
+SECTIONS = {"tables": page_tables.section, "fusions": page_fusions.section, "peers": page_peers.section}
+
+
+def page(
+    recipes: list[dict[str, Any]], speed: dict[str, Any] | None, more: dict[str, dict[str, Any]] | None = None
+) -> str:
+    """The text of docs/benchmarks.md; `more` holds the results of `SECTIONS` that there are."""
+    more = more or {}
     parts = [INTRODUCTION] + [_section(recipe) for recipe in recipes]
     if not recipes:
         parts.append("Nothing has been measured yet.\n")
     parts += [section for section in (_holes_section(recipes),) if section]
-    parts += [page_peers.section(peers)] if peers else []
+    parts += [section(more[name]) for name, section in SECTIONS.items() if name in more]
     return "\n".join(parts + ([_speed_section(speed)] if speed else []))
 
 
@@ -231,11 +238,11 @@ def write(results: Path, root: Path) -> list[Path]:
     """
     recipes, speed_path = read_results(results), results / "speed.json"
     speed = json.loads(speed_path.read_text(encoding="utf-8")) if speed_path.exists() else None
-    peers_path = results / "peers.json"
-    peers = json.loads(peers_path.read_text(encoding="utf-8")) if peers_path.exists() else None
+    paths = {name: results / f"{name}.json" for name in SECTIONS}
+    more = {name: json.loads(path.read_text(encoding="utf-8")) for name, path in paths.items() if path.exists()}
     target = root / "docs" / "benchmarks.md"
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(page(recipes, speed, peers), encoding="utf-8")
+    target.write_text(page(recipes, speed, more), encoding="utf-8")
     written = [target]
     for name in HEADS:
         path = root / name

@@ -16,7 +16,7 @@ import sys
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from recipes.frames import FRAMES_TABLE, write_with_frames
 from recipes.holes import BLANKS, write_with_holes
@@ -233,6 +233,16 @@ def command_of(recipe: Recipe, header: list[str], *, seed: int = 0, minutes: flo
     return f"omnifuse fit {table} {shlex.join(words)}"
 
 
+def options_of(recipe: Recipe, table: Path) -> dict[str, Any]:
+    """Which columns of its table a recipe reads and how, as arguments of `omnifuse.fit`."""
+    return {
+        "drop": recipe.dropped(read_header(table)),
+        "group": recipe.group,
+        "time": recipe.time,
+        **({} if recipe.window is None else {"window": recipe.window}),
+    }
+
+
 def fit(
     recipe: Recipe, data: Path, out: Path, seed: int = 0, *, minutes: float | None = None, work: Path | None = None
 ) -> Model:
@@ -253,11 +263,8 @@ def fit(
         table,
         recipe.label,
         out=out,
-        drop=recipe.dropped(read_header(table)),
-        group=recipe.group,
-        time=recipe.time,
         seed=seed,
         minutes=minutes or recipe.minutes,
         baselines=False,
-        **({} if recipe.window is None else {"window": recipe.window}),
+        **options_of(recipe, table),
     )
