@@ -45,9 +45,9 @@ def subjects() -> list[str]:
 
 def command_of(name: str, minutes: float, seeds: int) -> str:
     """What a user types for a subject; the minutes are those of all fusions together."""
-    from omnifuse.fusion import FUSIONS
+    from omnifuse.api.fitting import fusion_names
 
-    total = minutes * len(FUSIONS) * seeds
+    total = minutes * len(fusion_names("all")) * seeds
     return f"{name}: omnifuse fit ... --fusion all --minutes {total:g} --seeds {seeds} --no-baselines"
 
 
@@ -65,10 +65,12 @@ def compare(name: str, work: Path, *, minutes: float, seeds: int, quick: bool) -
         FileNotFoundError: The data of the recipe are not there.
     """
     import omnifuse
-    from omnifuse.fusion import FUSIONS
+    from omnifuse.api.fitting import fusion_names
 
     folder = work / name.replace(" ", "_")
-    limit: dict[str, Any] = {"epochs": QUICK_EPOCHS} if quick else {"minutes": minutes * len(FUSIONS) * seeds}
+    limit: dict[str, Any] = (
+        {"epochs": QUICK_EPOCHS} if quick else {"minutes": minutes * len(fusion_names("all")) * seeds}
+    )
     more = {"fusion": "all", "seeds": seeds, "baselines": False, "logger": "none", "report_media": "none", **limit}
     if name.startswith("world "):
         rows = QUICK_ROWS if quick else WORLD_ROWS
