@@ -213,13 +213,18 @@ data folder is named by `OMNIFUSE_DATA`; each section says which public reposito
 """
 
 
-def page(recipes: list[dict[str, Any]], speed: dict[str, Any] | None, peers: dict[str, Any] | None = None) -> str:
+def page(
+    recipes: list[dict[str, Any]],
+    speed: dict[str, Any] | None,
+    peers: dict[str, Any] | None = None,
+    race: dict[str, Any] | None = None,
+) -> str:
     """The text of docs/benchmarks.md."""
     parts = [INTRODUCTION] + [_section(recipe) for recipe in recipes]
     if not recipes:
         parts.append("Nothing has been measured yet.\n")
     parts += [section for section in (_holes_section(recipes),) if section]
-    parts += [page_peers.section(peers)] if peers else []
+    parts += [page_peers.section(peers, race)] if peers else []
     return "\n".join(parts + ([_speed_section(speed)] if speed else []))
 
 
@@ -229,13 +234,12 @@ def write(results: Path, root: Path) -> list[Path]:
     Returns:
         The files written.
     """
-    recipes, speed_path = read_results(results), results / "speed.json"
-    speed = json.loads(speed_path.read_text(encoding="utf-8")) if speed_path.exists() else None
-    peers_path = results / "peers.json"
-    peers = json.loads(peers_path.read_text(encoding="utf-8")) if peers_path.exists() else None
+    recipes = read_results(results)
+    paths = [results / f"{name}.json" for name in ("speed", "peers", "race")]
+    speed, peers, race = (json.loads(path.read_text(encoding="utf-8")) if path.exists() else None for path in paths)
     target = root / "docs" / "benchmarks.md"
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(page(recipes, speed, peers), encoding="utf-8")
+    target.write_text(page(recipes, speed, peers, race), encoding="utf-8")
     written = [target]
     for name in HEADS:
         path = root / name
