@@ -170,7 +170,7 @@ def _race_line(recipe: str, entry: dict[str, Any], name: str, peer: dict[str, An
         return f"- {name} on {recipe} is not better than the majority: {figure(peer['theirs']['score'])} and {base}"
     if "reason" in peer:
         return f"- no race against {name} on {recipe}: {' '.join(peer['reason'].split())}"
-    if len(peer["tries"]) == 1 and peer["reached"]:
+    if not peer["tries"] or (len(peer["tries"]) == 1 and peer["reached"]):
         return ""
     return f"- {name} on {recipe}: " + "; ".join(_try_words(item) for item in peer["tries"])
 

@@ -80,7 +80,7 @@ def copy_table(source: Path, columns: Sequence[str], media: Sequence[str], out: 
 
 
 def blind_tests(recipe: Recipe, train: Path, data: Path, work: Path, folder: Path) -> dict[str, Path]:
-    """Name of each test table to its copy without labels, in `folder`; with times it has the group that a past is of."""
+    """Name of each test table to its copy without labels, in `folder`; times come with the group of their past."""
     media = [name for name, kind in kinds_of(recipe, train).items() if kind in MEDIA]
     past = [name for name in (recipe.time, recipe.group) if recipe.time and name]
     columns = list(dict.fromkeys([*recipe.used, *past]))
