@@ -214,7 +214,12 @@ data folder is named by `OMNIFUSE_DATA`; each section says which public reposito
 
 
 # Further sections, by the file of results that they show
-SECTIONS = {"tables": page_tables.section, "fusions": page_fusions.section, "peers": page_peers.section}
+SECTIONS = {
+    "tables": page_tables.section,
+    "fusions": page_fusions.section,
+    "peers": page_peers.section,
+    "race": page_peers.race_section,
+}
 
 
 def page(

@@ -1,4 +1,4 @@
-"""The section of docs/benchmarks.md that holds us beside other systems, from results/peers.json."""
+"""The section of docs/benchmarks.md that holds us beside other systems, from results/peers.json and race.json."""
 
 from __future__ import annotations
 
@@ -25,6 +25,28 @@ HEAD = (
     "seconds",
     "our seconds / theirs",
 )
+RACE_INTRODUCTION = """### Time to their score
+
+Written by `python benchmarks/peers/race.py`: wherever a peer's mean score on the first test table beats that of the
+classes' shares of the training rows (majority), `omnifuse` gets a fifth, a third, a half and all of the peer's mean
+seconds in turn, until its score is at least the peer's. Both are whole processes on the same machine, from their start
+to the written answers to the test rows. What omnifuse takes beside its training is timed before, without scoring, and
+the training gets what it leaves of the share; a try counts where its process ended within the share (and 2% more).
+"""
+RACE_HEAD = (
+    "recipe",
+    "peer",
+    "measure",
+    "their score",
+    "majority",
+    "their seconds",
+    "our seconds",
+    "ours / theirs",
+    "at most 1/3",
+    "at most 1/5",
+)
+# A process may end so much after its share
+RACE_TOLERANCE = 0.02
 
 
 def scored(entry: dict[str, Any], name: str) -> list[dict[str, Any]]:
@@ -39,7 +61,8 @@ def section(found: dict[str, Any]) -> str:
     parts = [INTRODUCTION]
     if rows:
         parts.append(table_text(HEAD, rows))
-    return "\n".join([*parts, _lines(found)])
+    parts.append(_lines(found))
+    return "\n".join(parts)
 
 
 def _rows(recipe: str, entry: dict[str, Any], systems: tuple[str, ...]) -> list[list[str]]:
@@ -97,3 +120,66 @@ def _reasons(measured: dict[str, Any]) -> list[str]:
                     recipes = found.setdefault((name, " ".join(run["reason"].split())), [])
                     recipes += [recipe] if recipe not in recipes else []
     return [f"- {name} did not run on {', '.join(recipes)}: {reason}" for (name, reason), recipes in found.items()]
+
+
+def race_section(found: dict[str, Any]) -> str:
+    """The section below it; `found` is what race.json holds."""
+    raced = [
+        (recipe, entry, name, peer)
+        for recipe, entry in found["measured"].items()
+        for name, peer in entry["peers"].items()
+    ]
+    rows = [_race_row(*item) for item in raced if item[3]["beats_majority"]]
+    lines = [line for item in raced if (line := _race_line(*item))]
+    runs = [peer for *_, peer in raced if peer["beats_majority"]]
+    if runs:
+        trees = ", ".join(f"`{words}`" for words in sorted({tree_words(run) for run in runs}))
+        lines.append(f"- source tree of omnifuse: {trees}; {_counts(runs)} run(s) of each share")
+    loads = [run["load_before"][0] for peer in runs for item in peer["tries"] for run in item.get("runs", ())]
+    machines = sorted({machine_words(entry["hardware"]) for entry in found["measured"].values()})
+    load = f"; load before each of our runs: {min(loads):.1f} to {max(loads):.1f}" if loads else ""
+    lines.append(f"- machine: {'; '.join(machines)}{load}")
+    parts = [RACE_INTRODUCTION, *([table_text(RACE_HEAD, rows)] if rows else [])]
+    return "\n".join([*parts, "\n".join(lines) + "\n"])
+
+
+def _counts(runs: list[dict[str, Any]]) -> str:
+    return " / ".join(str(count) for count in sorted({run["seeds"] for run in runs}))
+
+
+def _race_row(recipe: str, entry: dict[str, Any], name: str, peer: dict[str, Any]) -> list[str]:
+    reached = peer["reached"]
+    ratio = reached["ratio"] if reached else None
+    within = ["yes" if ratio and ratio <= bound * (1 + RACE_TOLERANCE) else "no" for bound in (1 / 3, 1 / 5)]
+    return [
+        recipe,
+        name,
+        entry["measure"],
+        figure(peer["theirs"]["score"]),
+        figure(entry["majority"]["scores"][entry["measure"]]),
+        figure(peer["theirs"]["seconds"], 0),
+        figure(reached["seconds"], 0) if reached else "not reached",
+        figure(ratio, 2),
+        *within,
+    ]
+
+
+def _race_line(recipe: str, entry: dict[str, Any], name: str, peer: dict[str, Any]) -> str:
+    """What the table does not tell: a peer that is no better than the majority, or what became of each share."""
+    if not peer["beats_majority"]:
+        base = figure(entry["majority"]["scores"][entry["measure"]])
+        return f"- {name} on {recipe} is not better than the majority: {figure(peer['theirs']['score'])} and {base}"
+    if "reason" in peer:
+        return f"- no race against {name} on {recipe}: {' '.join(peer['reason'].split())}"
+    if not peer["tries"] or (len(peer["tries"]) == 1 and peer["reached"]):
+        return ""
+    return f"- {name} on {recipe}: " + "; ".join(_try_words(item) for item in peer["tries"])
+
+
+def _try_words(item: dict[str, Any]) -> str:
+    share = figure(item["share"], 2)
+    if "reason" in item:
+        return f"{share} failed ({' '.join(item['reason'].split())})"
+    if "refused" in item:
+        return f"{share} {item['refused']}"
+    return f"{share} {figure(item['score'])} in {figure(item['seconds'], 0)} s"

@@ -8,7 +8,7 @@ written answers to the test rows: of a peer one process, of omnifuse `fit` and o
 round of one seed runs all systems one after the other. Labels of test rows are taken out before anyone sees a test
 table, and every scoring is a line in results/test_log.jsonl. A system that cannot be installed or fails on a recipe is
 listed with the reason. It resumes: a run that was measured with what decides its answers as it is now is kept.
-Results: benchmarks/results/peers.json.
+Results: benchmarks/results/peers.json; `race.py` then measures how soon omnifuse reaches the peers' scores.
 """
 
 from __future__ import annotations
@@ -77,6 +77,17 @@ def copy_table(source: Path, columns: Sequence[str], media: Sequence[str], out: 
         for row in csv.DictReader(given):
             table.writerow(row | {name: str(source.parent / row[name]) for name in media if row[name]})
     return out
+
+
+def blind_tests(recipe: Recipe, train: Path, data: Path, work: Path, folder: Path) -> dict[str, Path]:
+    """Name of each test table to its copy without labels, in `folder`; times come with the group of their past."""
+    media = [name for name, kind in kinds_of(recipe, train).items() if kind in MEDIA]
+    past = [name for name in (recipe.time, recipe.group) if recipe.time and name]
+    columns = list(dict.fromkeys([*recipe.used, *past]))
+    return {
+        test: copy_table(table_path(recipe, test, data, work / "tables"), columns, media, folder / test)
+        for test in recipe.tests
+    }
 
 
 def timed(command: Sequence[str], minutes: float, log: Path, *, ours: bool = True) -> float:
@@ -180,12 +191,7 @@ def run_system(system: System, recipe: Recipe, seed: int, data: Path, work: Path
     run["load_before"] = [round(value, 2) for value in os.getloadavg()]
     try:
         train = table_path(recipe, recipe.train, data, work / "tables")
-        media = [name for name, kind in kinds_of(recipe, train).items() if kind in MEDIA]
-        columns = [*recipe.used, *([recipe.time] if recipe.time else [])]
-        tests = {
-            test: copy_table(table_path(recipe, test, data, work / "tables"), columns, media, folder / test)
-            for test in recipe.tests
-        }
+        tests = blind_tests(recipe, train, data, work, folder)
         if system.name == OURS:
             run |= run_ours(recipe, seed, train, tests, folder)
         else:
@@ -205,16 +211,22 @@ def answers_path(system: str, recipe: Recipe, seed: int, test: str, work: Path) 
     return work / system / recipe.name / f"seed{seed}" / f"scored-{Path(test).stem}.npz"
 
 
+def written_answers(folder: Path, test: str) -> tuple[np.ndarray, list[str]]:
+    """Probabilities (R, C) and class names that a process wrote for a test table."""
+    with np.load(folder / f"{Path(test).stem}.npz", allow_pickle=False) as found:
+        probabilities, classes = found["probabilities"], [str(name) for name in found["classes"]]
+    if not np.isfinite(probabilities).all():
+        raise DidNotRunError(f"{test}: some of its probabilities are no numbers")
+    return probabilities, classes
+
+
 def score_run(
     system: System, recipe: Recipe, seed: int, folder: Path, data: Path, work: Path, log: Path = LOG
 ) -> dict[str, dict[str, float]]:
     """Test table to every measure of the answers in a folder; each is one line of the log."""
     scores = {}
     for test in recipe.tests:
-        with np.load(folder / f"{Path(test).stem}.npz", allow_pickle=False) as found:
-            probabilities, classes = found["probabilities"], [str(name) for name in found["classes"]]
-        if not np.isfinite(probabilities).all():
-            raise DidNotRunError(f"{test}: some of its probabilities are no numbers")
+        probabilities, classes = written_answers(folder, test)
         who = system.name if system.name == OURS else f"peer {system.name}"
         answers = score_answers(
             recipe, test, lambda _, found=probabilities: found, classes,
