@@ -118,11 +118,12 @@ def _bar(name: str, score: dict[str, Any] | float | None, *, strong: bool) -> Ba
 
 
 def _bars(target: TargetData, metric: str) -> list[Bar]:
+    """The model and what it is held against; nothing where there is nothing to hold it against."""
     result = target.result
     own = _bar("all fields", result["metrics"][metric], strong=True)
     listed = [_bar(name, scores.get(metric), strong=False) for name, scores in result.get("baselines", {}).items()]
     others = sorted((row for row in listed if row is not None), key=lambda row: -row[1])
-    return others if own is None else [own, *others]
+    return [own, *others] if own is not None and others else others
 
 
 def _subset_bars(target: TargetData, metric: str) -> list[Bar]:
