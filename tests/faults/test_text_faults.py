@@ -142,6 +142,8 @@ def fastest(read, text):
 
 # A reader that takes less than this for the shortest text is measured by its fixed costs alone
 FLOOR_S = 0.004
+# A processor that is slowed for a moment passes one trial or a few, a slow expression passes none
+TRIALS = 24
 
 
 def slow_pieces(read, corpus, length):
@@ -150,7 +152,7 @@ def slow_pieces(read, corpus, length):
     for piece in corpus:
         texts = [piece * (length * factor // len(piece)) + "!" for factor in (1, 2, 4)]
         best = [float("inf")] * 3
-        for _ in range(6):
+        for _ in range(TRIALS):
             best = [min(least, fastest(read, text)) for least, text in zip(best, texts, strict=True)]
             one, two, four = (max(least, FLOOR_S) for least in best)
             ratio = max(two / one, four / two)

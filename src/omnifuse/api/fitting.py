@@ -361,7 +361,6 @@ class _Fit:
             self.listen("stage", {"text": f"training {len(partition.members)} networks: {partition.words}"})
             budget = Budget(seconds, (1.0,) * len(partition.members))
             network = train_members(prepared, partition, task, options=self.options, budget=budget, listen=self.listen)
-        spent = sum(item.seconds for item in network.results)
         comparison = (
             compare(
                 prepared,
@@ -369,7 +368,7 @@ class _Fit:
                 task,
                 asked=self.asked,
                 options=self.options,
-                seconds=seconds and spent,
+                seconds=seconds and network.seconds,
                 listen=self.listen,
             )
             if self.options.baselines

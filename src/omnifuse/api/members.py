@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ from omnifuse.training.sampling import row_weights
 MEASURED_ROWS = 2000
 # Rows that a network is judged by, at once
 JUDGED_AT_ONCE = 256
+# A network trains so long however little time is left
+LEAST_SECONDS = 1.0
 
 
 @dataclass
@@ -53,7 +56,7 @@ class Budget:
             return None
         left = self.seconds - (time.monotonic() - self.started)
         ahead = sum(self.weights[self.done :])
-        return max(left, 1.0) * (sum(self._next(networks)) / ahead if ahead else 1.0)
+        return max(left, LEAST_SECONDS) * (sum(self._next(networks)) / ahead if ahead else 1.0)
 
     def eta(self, fraction: float, networks: int = 1) -> float:
         """Seconds until all networks are trained, from the time that the finished share took."""
@@ -68,12 +71,13 @@ class Budget:
 
 @dataclass(frozen=True)
 class Network:
-    """What was trained: its members, the rows each answered, and how training went."""
+    """What was trained: its members, how the training of each went, and the seconds that all of them took."""
 
     spec: ModelSpec
     schema: Schema
     members: tuple[MultimodalModel, ...]
     results: tuple[TrainingResult, ...]
+    seconds: float
 
 
 def restrict(schema: Schema, names: tuple[str, ...]) -> Schema:
@@ -127,6 +131,14 @@ def train_members(
     lanes = 1 if draws_globally(trainers[0].model) else available_lanes()
     members: list[MultimodalModel] = []
     results: list[TrainingResult] = []
+    taken = 0.0
+
+    def job(number: int, trainer: Trainer, report: Report, seconds: float | None) -> Callable[[Halt], TrainingResult]:
+        trainer.report = report
+        rows, seed = partition.members[number].train, member_seed(task, number)
+        shallow = partial(_fit_shallow, trainer.model, prepared, rows, task.schema, seed)
+        return _job(trainer, shallow, seconds, options)
+
     for size in group_sizes(count, lanes):
         first = len(members)
         numbers = range(first + len(trainers), first + size)
@@ -135,23 +147,27 @@ def train_members(
         together = _Together(f"{task.name} {span}/{count}", size, budget, listen)
         seconds = budget.share(size)
         results += side_by_side(
-            [_job(trainer, together.report(lane), seconds, options) for lane, trainer in enumerate(trainers)]
+            [job(first + lane, trainer, together.report(lane), seconds) for lane, trainer in enumerate(trainers)]
         )
         members += [trainer.model for trainer in trainers]
+        taken += max(result.seconds for result in results[first:])
         budget.done += size
         trainers = []
-    return Network(task.spec, task.schema, tuple(members), tuple(results))
+    return Network(task.spec, task.schema, tuple(members), tuple(results), taken)
 
 
 def _job(
-    trainer: Trainer, report: Report, seconds: float | None, options: FitOptions
+    trainer: Trainer, fit_shallow: Callable[[], None], seconds: float | None, options: FitOptions
 ) -> Callable[[Halt], TrainingResult]:
-    """The training of one network."""
+    """The training of one network: what is fitted at once, then the rest, all within its seconds."""
 
     def run(halt: Halt) -> TrainingResult:
-        trainer.report, trainer.halt = report, halt
+        trainer.halt = halt
+        began = time.monotonic()
         try:
-            return trainer.run(seconds=seconds, epochs=options.epochs, resume=options.resume)
+            fit_shallow()
+            left = None if seconds is None else max(seconds - (time.monotonic() - began), LEAST_SECONDS)
+            return trainer.run(seconds=left, epochs=options.epochs, resume=options.resume)
         finally:
             trainer.logger.close()
 
@@ -319,17 +335,21 @@ def _fit_shallow(model: MultimodalModel, prepared: Prepared, train: np.ndarray, 
     model.fit_shallow(make_batch(packs, rows, targets=training_targets(prepared, schema, train)))
 
 
+def member_seed(task: Task, number: int) -> int:
+    """Of all that is random in one network of a series."""
+    return task.seed * 1000 + number
+
+
 def prepare_member(prepared: Prepared, rows: MemberRows, task: Task, number: int, *, options: FitOptions) -> Trainer:
-    """Build one network, fit what is fitted in closed form, and make it ready to train."""
+    """Build one network and make it ready to train; its shallow heads are not fitted yet."""
     import torch
 
-    seed = task.seed * 1000 + number
+    seed = member_seed(task, number)
     torch.manual_seed(seed)
     model = build_from_spec(task.schema, prepared.preprocessors, task.spec, member=number)
     packs = {item.name: prepared.packs[item.name] for item in task.schema.inputs}
     measured = np.random.default_rng(seed).permutation(rows.train)[:MEASURED_ROWS]
     model.initialise(make_batch(packs, measured))
-    _fit_shallow(model, prepared, rows.train, task.schema, seed)
     drawn = sampling_weights(prepared, task.schema, rows.train, task.training.sampling)
     _balance(model, prepared, rows.train, task.training.balance, drawn)
     change = _augmenter(prepared, task)

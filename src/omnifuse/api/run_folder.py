@@ -59,7 +59,7 @@ def save_run(
         "fit": {
             "seed": options.seed,
             "seconds": round(time.monotonic() - started, 3),
-            "training_seconds": round(sum(item.seconds for item in trainings), 3),
+            "training_seconds": round(trained.network.seconds, 3),
             "epochs": round(float(np.mean([item.epochs for item in trainings])), 3),
             "steps": [item.steps for item in trainings],
             "samples_per_s": round(float(np.mean([item.samples_per_s for item in trainings])), 1),

@@ -127,8 +127,10 @@ def learn_and_answer(
 
 def _fit(estimator: Any, train: Any, labels: np.ndarray) -> Any:
     from sklearn.exceptions import ConvergenceWarning
+    from threadpoolctl import threadpool_limits
 
-    with warnings.catch_warnings():
+    # On tables of this size trees take longer to wake a second thread for each node than to do its work
+    with warnings.catch_warnings(), threadpool_limits(1, "openmp"):
         # A limit on iterations is meant: the score counts, not the last digit of a coefficient
         warnings.simplefilter("ignore", ConvergenceWarning)
         return estimator.fit(train, labels)

@@ -32,7 +32,8 @@ class SpreadCalibration:
 
     def half_widths(self, signs: Mapping[str, np.ndarray]) -> np.ndarray:
         """(B,) in standardised units from signs (B,), see `doubt`."""
-        logs = [power * signs[name] for name, power in self.powers.items() if name in signs]
+        # In one order, whatever that of the file it was read from: a sum's last digit depends on it
+        logs = [power * signs[name] for name, power in sorted(self.powers.items()) if name in signs]
         return np.asarray(self.width * np.exp(np.sum([np.zeros_like(next(iter(signs.values()))), *logs], axis=0)))
 
     def to_json(self) -> dict[str, Any]:

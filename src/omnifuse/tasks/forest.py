@@ -94,8 +94,9 @@ class ForestHead(nn.Module):
         from sklearn.ensemble import RandomForestRegressor
 
         wanted = target[known].double().cpu().numpy()
-        columns = _copies(self.widths)
-        features = self._columns(own, len(target))[known].float().cpu().numpy()[:, columns]
+        features = self._columns(own, len(target))[known].float().cpu().numpy()
+        columns = _copies(self.widths, features.min(axis=0) < features.max(axis=0))
+        features = features[:, columns]
         # The squared error of shares is the Gini impurity, so one forest serves every task; of the shares up to each
         # level it is the ranked probability score, which knows that levels lie beside one another
         grown = wanted.cumsum(axis=1)[:, :-1] if self.kind is TaskKind.ORDINAL else wanted
@@ -137,7 +138,7 @@ class ForestHead(nn.Module):
         single = double.astype(np.float32)
         single = np.where(single > double, np.nextafter(single, np.float32(-np.inf)), single)
         self.threshold[start:end] = torch.from_numpy(single)
-        self.feature[start:end] = torch.from_numpy(np.where(inner, columns[tree.feature[nodes]], 0).astype(np.int32))
+        self.feature[start:end] = torch.from_numpy(columns[np.where(inner, tree.feature[nodes], 0)].astype(np.int32))
         values = tree.value[nodes, :, 0]
         if self.kind is TaskKind.ORDINAL:
             values = np.diff(values, axis=1, prepend=0.0, append=1.0)
@@ -185,12 +186,15 @@ class ForestHead(nn.Module):
         return (means.log() if self.kind.chooses_class else means.logit()), None
 
 
-def _copies(widths: Mapping[str, int]) -> np.ndarray:
-    """Columns as the trees see them: those of narrow fields repeated, so that the square root of a field's width is
-    its share of the candidates."""
-    widest = max(widths.values())
+def _copies(widths: Mapping[str, int], varying: np.ndarray) -> np.ndarray:
+    """Columns as the trees see them: those that vary, and of narrow fields repeated, so that the square root of a
+    field's width is its share of the candidates. Searching columns that never vary for a split takes most of the time
+    of a bag of words."""
     parts, start = [], 0
     for width in widths.values():
-        parts.append(np.tile(np.arange(start, start + width), max(1, round(math.sqrt(widest / width)))))
+        parts.append(start + np.flatnonzero(varying[start : start + width]))
         start += width
-    return np.concatenate(parts)
+    widest = max(len(part) for part in parts)
+    if not widest:
+        return np.zeros(1, np.int64)
+    return np.concatenate([np.tile(part, max(1, round(math.sqrt(widest / len(part))))) for part in parts if len(part)])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -13,15 +14,19 @@ from omnifuse.data.pack import Pack
 from omnifuse.model import ModelOutput, MultimodalModel, ShallowAnswers
 from omnifuse.readout.raw import RawOutputs, concatenate
 from omnifuse.readout.target_readout import FUSED, shallow_head
-from omnifuse.tasks import SHALLOW_HEADS
+from omnifuse.tasks import SHALLOW_HEADS, Summary
 from omnifuse.tokens import Batch, Tokens
 from omnifuse.training.batches import make_batch
+from omnifuse.training.lanes import Halt, available_lanes, side_by_side
 from omnifuse.training.memory import RowsAtOnce
 
 Subset = tuple[str, ...]
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 # Up to so many rows run on one thread
 FEW_ROWS = 4
+# From so many rows on the members answer side by side
+MANY_ROWS = 32
 
 
 def _field_mean(item: Tokens) -> torch.Tensor:
@@ -40,8 +45,7 @@ def _stack(parts: Sequence[torch.Tensor]) -> np.ndarray:
 
 
 def _gather(
-    outputs: Sequence[ModelOutput],
-    shallow: Sequence[ShallowAnswers],
+    answers: Sequence[tuple[ModelOutput, ShallowAnswers]],
     batch: Batch,
     subset: Subset,
     headed: Mapping[str, Subset],
@@ -49,6 +53,7 @@ def _gather(
     vectors: bool,
 ) -> RawOutputs:
     """Outputs of all members for one batch as arrays; `headed` says which fields have heads of their own."""
+    outputs, shallow = [output for output, _ in answers], [found for _, found in answers]
     first = outputs[0]
     present = {
         name: part.present.cpu().numpy() if name in subset else np.zeros(batch.size, bool)
@@ -59,14 +64,14 @@ def _gather(
     for t, part in first.targets.items():
         fields[t] = {}
         for name in headed[t]:
-            answers = np.full(fused[t].shape, np.nan, np.float32)
+            own = np.full(fused[t].shape, np.nan, np.float32)
             if name in part.fields:
-                answers = _stack([output.targets[t].fields[name] for output in outputs])
-                answers[:, ~present[name]] = np.nan
-            fields[t][name] = answers
+                own = _stack([output.targets[t].fields[name] for output in outputs])
+                own[:, ~present[name]] = np.nan
+            fields[t][name] = own
     for t, found in shallow[0].values.items():
         for name in found:
-            fields[t][shallow_head(name)] = _stack([answers.values[t][name] for answers in shallow])
+            fields[t][shallow_head(name)] = _stack([item.values[t][name] for item in shallow])
     spreads = _spreads(outputs, shallow)
     if not vectors:
         return RawOutputs(fused, fields, present, spreads=spreads)
@@ -163,16 +168,44 @@ def _run(
     shallow_names = None if heads is None else [name for name in SHALLOW_HEADS if shallow_head(name) in heads]
     for start in range(0, max(len(rows), 1), batch_size):
         batch = make_batch(used, rows[start : start + batch_size]).to(device)
-        encoded = [member.encode(batch) for member in members]
-        summaries = [member.summarise(batch, shallow_names) for member in members]
+        found = _of_each(members, batch.size, partial(_encode, batch, shallow_names))
+        pairs = list(zip(members, found, strict=True))
         for subset in parts:
-            shallow = [
-                member.answer_shallow(_only(found, subset), batch.size, shallow_names)
-                for member, found in zip(members, summaries, strict=True)
-            ]
-            outputs = [
-                member.read(_only(tokens, subset), num_rows=batch.size, heads=heads)
-                for member, tokens in zip(members, encoded, strict=True)
-            ]
-            parts[subset].append(_gather(outputs, shallow, batch, subset, headed, vectors=vectors))
+            answers = _of_each(pairs, batch.size, partial(_read, batch, subset, heads, shallow_names))
+            parts[subset].append(_gather(answers, batch, subset, headed, vectors=vectors))
     return parts
+
+
+Encoded = tuple[dict[str, Tokens], dict[str, Summary]]
+
+
+def _encode(batch: Batch, shallow_names: Sequence[str] | None, member: MultimodalModel) -> Encoded:
+    return member.encode(batch), member.summarise(batch, shallow_names)
+
+
+def _read(
+    batch: Batch,
+    subset: Subset,
+    heads: Collection[str] | None,
+    shallow_names: Sequence[str] | None,
+    pair: tuple[MultimodalModel, Encoded],
+) -> tuple[ModelOutput, ShallowAnswers]:
+    """One member's answers from some of the fields that it has encoded."""
+    member, (tokens, summaries) = pair
+    shallow = member.answer_shallow(_only(summaries, subset), batch.size, shallow_names)
+    return member.read(_only(tokens, subset), num_rows=batch.size, heads=heads), shallow
+
+
+def _of_each(items: Sequence[Item], num_rows: int, work: Callable[[Item], Result]) -> list[Result]:
+    """Work on each item, with enough rows side by side: one network does not fill two cores."""
+    if len(items) == 1 or num_rows < MANY_ROWS or available_lanes() == 1:
+        return [work(item) for item in items]
+
+    def job(item: Item) -> Callable[[Halt], Result]:
+        def run(_: Halt) -> Result:
+            with torch.inference_mode():  # holds for one thread
+                return work(item)
+
+        return run
+
+    return side_by_side([job(item) for item in items])

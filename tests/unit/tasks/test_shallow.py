@@ -227,9 +227,16 @@ def test_the_forest_head_is_a_random_forest(kind, draw):
 
 def test_wide_fields_do_not_drown_narrow_ones_in_the_forest(draw):
     widths = {"table": 4, "text": 900}
-    copies = np.bincount(forest_module._copies(widths))
+    copies = np.bincount(forest_module._copies(widths, np.ones(904, bool)))
     assert (copies[:4] == 15).all()
     assert (copies[4:] == 1).all()
+    # Columns that never vary are not looked at, and do not count as width
+    varying = np.arange(904) < 104
+    copies = np.bincount(forest_module._copies(widths, varying), minlength=904)
+    assert (copies[:4] == 5).all()
+    assert (copies[4:104] == 1).all()
+    assert not copies[104:].any()
+    assert list(forest_module._copies(widths, varying & False)) == [0]
     summaries = summaries_of(draw, widths=widths)
     labels = (summaries["table"].values[:, 0] > 0).long()
     head = ForestHead(widths, 2, TaskKind.CLASSIFICATION)
@@ -311,7 +318,7 @@ def test_the_spread_of_the_forest_is_the_deviation_of_the_rows_in_its_leaves(dra
     head.fit(summaries, torch.from_numpy(wanted.astype(np.float32)).unsqueeze(1))
     values, spread = head.answer(summaries, ROWS)
     features = np.concatenate([item.values.numpy() for item in summaries.values()], axis=1)
-    features = features[:, forest_module._copies(WIDTHS)]
+    features = features[:, forest_module._copies(WIDTHS, np.ones(sum(WIDTHS.values()), bool))]
     forest = grown(TaskKind.REGRESSION, 1, int(head.seed)).fit(features, wanted.astype(np.float32))
     leaves = forest.apply(features)
     pairs = [(tree.tree_, leaf) for tree, leaf in zip(forest.estimators_, leaves.T, strict=True)]
