@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import typer
 
 from omnifuse import __version__
-from omnifuse.cli import demo, doctor, embed, evaluate, fit, inspect, listing, predict
+from omnifuse.cli import demo, doctor, embed, evaluate, fit, inspect, listing, predict, registry
 from omnifuse.cli.termination import TERMINATED, TerminatedError, terminable
 from omnifuse.errors import OmnifuseError
 
@@ -28,6 +28,7 @@ app.command("fit")(fit.fit)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("embed")(embed.embed)
+app.add_typer(registry.registry)
 app.command("doctor")(doctor.doctor)
 app.command("list")(listing.list_parts)
 
