@@ -34,7 +34,7 @@ test: check
 
 test-all: check
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt wandb
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 bench: $(STAMP)
 	$(BIN)/python benchmarks/run.py
