@@ -256,9 +256,9 @@ class _Fit:
 
     def _open_valid(self, prepared: Prepared) -> Asked | None:
         """Decode the table that is scored, so that a fault in it is told before the training."""
-        from omnifuse.api.decode import decode
         from omnifuse.api.scoring import labels_of
         from omnifuse.api.simple import Asked
+        from omnifuse.data.decode import decode
 
         if self.valid is None:
             return None

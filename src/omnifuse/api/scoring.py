@@ -31,8 +31,8 @@ from omnifuse.training.batches import make_batch
 from omnifuse.training.predict import Subset, run_subsets
 
 if TYPE_CHECKING:
-    from omnifuse.api.decode import Decoded
     from omnifuse.api.model import Model
+    from omnifuse.data.decode import Decoded
     from omnifuse.data.pack import Pack
     from omnifuse.data.tables import Table
 

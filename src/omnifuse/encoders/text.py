@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from omnifuse.layers import Dropout, GatedBlock, TransformerBlock, sinusoids
-from omnifuse.tokens import FieldBatch, Tokens, pad_packed
+from omnifuse.tokens import EvenFieldBatch, FieldBatch, Tokens
 
 _MIXER = 1_000_003
 
@@ -34,12 +34,17 @@ class NgramBag(nn.Module):
         nn.init.normal_(self.embeddings.weight, std=0.1)
         self.register_buffer("inverse_frequency", torch.ones(vocab_size + num_buckets))
 
+    def even_grams(self, ids: Tensor) -> Tensor:
+        """Ids (P, L) of texts of one length to gram indices (P, 2 L - 1)."""
+        pairs = (ids[:, :-1] * _MIXER + ids[:, 1:]) % self.num_buckets + self.vocab_size
+        return torch.cat([ids, pairs], dim=1)
+
     def grams(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Packed ids (N,) to gram indices and the row of each, ordered by row."""
-        pairs = (ids[:-1] * _MIXER + ids[1:]) % self.num_buckets + self.vocab_size
         if lengths.shape[0] == 1:
-            grams = torch.cat([ids, pairs])
+            grams = self.even_grams(ids.unsqueeze(0)).squeeze(0)
             return grams, torch.zeros_like(grams)
+        pairs = (ids[:-1] * _MIXER + ids[1:]) % self.num_buckets + self.vocab_size
         rows = torch.repeat_interleave(torch.arange(lengths.shape[0], device=ids.device), lengths)
         same = rows[1:] == rows[:-1]
         grams = torch.cat([ids, pairs[same]])
@@ -54,9 +59,15 @@ class NgramBag(nn.Module):
         counts = torch.bincount(seen, minlength=self.inverse_frequency.shape[0]).float()
         self.inverse_frequency.copy_(torch.log((1 + lengths.shape[0]) / (1 + counts)) + 1)
 
-    def frequencies(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Packed ids (N,) and lengths (P,) to tf-idf (P, vocab_size + num_buckets) of unit length."""
-        grams, owners = self.grams(ids.long(), lengths)
+    def frequencies(self, batch: FieldBatch) -> Tensor:
+        """Texts to tf-idf (P, vocab_size + num_buckets) of unit length."""
+        ids, lengths = batch.values["ids"].long(), batch.lengths
+        if isinstance(batch, EvenFieldBatch):
+            even = self.even_grams(batch.unpack(ids)[0])
+            counts = torch.zeros((even.shape[0], self.inverse_frequency.shape[0]), device=ids.device)
+            counts = counts.scatter_add(1, even, torch.ones_like(even, dtype=counts.dtype))
+            return F.normalize(torch.log1p(counts) * self.inverse_frequency, dim=1, eps=1e-6)
+        grams, owners = self.grams(ids, lengths)
         counts = torch.zeros((lengths.shape[0], self.inverse_frequency.shape[0]), device=ids.device)
         places = (owners, grams)
         counts.index_put_(places, torch.ones_like(grams, dtype=counts.dtype), accumulate=True)
@@ -64,13 +75,16 @@ class NgramBag(nn.Module):
         counts[places] = torch.log1p(counts[places]) * self.inverse_frequency[grams]
         return F.normalize(counts, dim=1, eps=1e-6)
 
-    def forward(self, ids: Tensor, lengths: Tensor) -> Tensor:
-        """Packed ids (N,) and lengths (P,) to (P, D)."""
-        grams, owners = self.grams(ids.long(), lengths)
-        weights = self.inverse_frequency[grams]
-        if lengths.shape[0] == 1:
+    def forward(self, batch: FieldBatch) -> Tensor:
+        """Texts to (P, D)."""
+        ids, lengths = batch.values["ids"].long(), batch.lengths
+        if batch.is_even:
             table = self.embeddings.weight
-            return F.normalize(weights, dim=0, eps=1e-6).to(table.dtype).unsqueeze(0) @ F.embedding(grams, table)
+            even = self.even_grams(batch.unpack(ids)[0])
+            shares = F.normalize(self.inverse_frequency[even], dim=1, eps=1e-6).to(table.dtype)
+            return torch.bmm(shares.unsqueeze(1), F.embedding(even, table)).squeeze(1)
+        grams, owners = self.grams(ids, lengths)
+        weights = self.inverse_frequency[grams]
         norms = torch.zeros(lengths.shape[0], device=weights.device).index_add_(0, owners, weights**2).sqrt()
         weights = weights / norms[owners].clamp(min=1e-6)
         starts = torch.searchsorted(owners, torch.arange(lengths.shape[0], device=owners.device))
@@ -118,18 +132,16 @@ class TextEncoder(nn.Module):
 
     def summarise(self, batch: FieldBatch) -> Tensor:
         """(P, summary_dim): tf-idf of single ids and hashed pairs."""
-        return self.bag.frequencies(batch.values["ids"], batch.lengths)
+        return self.bag.frequencies(batch)
 
     def forward(self, batch: FieldBatch) -> Tokens:
         """ids (sum L,) to (P, T, D); the first token holds the n-grams."""
-        packed = batch.values["ids"].long()
-        ids, mask = pad_packed(packed, batch.lengths)
+        ids, mask = batch.unpack(batch.values["ids"].long())
         if not ids.shape[0]:
             return Tokens(self.embeddings.weight.new_zeros((0, 1, self.dim)), mask.new_zeros((0, 1)))
         tokens = torch.add(self.embeddings(ids), sinusoids(ids.shape[1], self.dim).to(ids.device), alpha=0.1)
         tokens = self.dropout(tokens)
         for block in self.blocks:
-            # One text is never padded
-            tokens = block(tokens, mask if ids.shape[0] > 1 else None)
-        bag = self.bag_norm(self.dropout(self.bag(packed, batch.lengths))).unsqueeze(1)
+            tokens = block(tokens, None if batch.is_even else mask)
+        bag = self.bag_norm(self.dropout(self.bag(batch))).unsqueeze(1)
         return Tokens(torch.cat([bag, self.norm(tokens).to(bag.dtype)], dim=1), F.pad(mask, (1, 0), value=True))

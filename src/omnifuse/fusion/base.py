@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from omnifuse.errors import did_you_mean
+from omnifuse.layers.masks import all_real
 from omnifuse.tokens import Tokens, masked_mean
 
 
@@ -64,7 +65,7 @@ class AbsentTokens(nn.Module):
                 continue
             mean, there = masked_mean(tokens[name]), tokens[name].present
             # In training the learned vector always gets a gradient, if of zeros, so that each step moves it alike
-            if self.training or not bool(there.all()):
+            if self.training or not all_real(there):
                 mean = torch.where(there.unsqueeze(1), mean, self.vectors[index].to(dtype))
             vectors.append(mean)
             present.append(there)
@@ -91,7 +92,7 @@ class AbsentTokens(nn.Module):
                 parts.append(Tokens(learned, absent))
                 continue
             item, absent = tokens[name], ~tokens[name].present.unsqueeze(1)
-            if bool(absent.any()):
+            if not all_real(item.present):
                 values, mask = torch.cat([item.values, learned], dim=1), torch.cat([item.mask, absent], dim=1)
                 item = Tokens(values, mask)
             parts.append(item)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from omnifuse.layers.masks import is_exporting
 from omnifuse.schema import TaskKind
 from omnifuse.tasks.summary import Summary
 
@@ -150,7 +151,7 @@ class ForestHead(nn.Module):
     def _leaf(self, features: Tensor) -> Tensor:
         """(B, sum S) to the number of each tree's leaf (B, trees)."""
         node = self.get_buffer("roots").expand(len(features), -1)
-        if len(features) <= FEW_ROWS:
+        if not is_exporting() and len(features) <= FEW_ROWS:
             # Few large operations beat many small ones: every node is asked, whether the row comes by or not
             following = (self.left + (features[:, self.feature] > self.threshold)).long()
             for _ in range(MOST_DEPTH):

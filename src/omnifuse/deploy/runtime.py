@@ -1,0 +1,45 @@
+"""The exported model without PyTorch: ONNX Runtime runs the graphs, the same preprocessing and readout do the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from omnifuse.data.decode import Decoded
+from omnifuse.deploy.artefact import find_model_folder, load_artefact
+from omnifuse.deploy.description import described
+from omnifuse.deploy.graph_folder import FUSION_FILE, load_graphs
+from omnifuse.deploy.graph_runner import GraphRunner
+from omnifuse.readout.answering import Answering
+from omnifuse.readout.raw import RawOutputs
+
+
+class Runtime(Answering):
+    """A model folder with graphs, answered by ONNX Runtime.
+
+    Args:
+        folder: A run folder or the model folder in it, after `omnifuse export`.
+        threads: Of each graph; None leaves it to ONNX Runtime.
+
+    Raises:
+        ArtefactError: The folder is absent, damaged or was not exported.
+        MissingDependencyError: ONNX Runtime is not installed.
+
+    Example:
+        >>> from omnifuse.deploy.runtime import Runtime
+        >>> Runtime("runs/demo").predict("rows.csv")  # doctest: +SKIP
+    """
+
+    def __init__(self, folder: str | Path, *, threads: int | None = None) -> None:
+        artefact = load_artefact(folder)
+        found = described(artefact.manifest)
+        self.schema, self.preprocessors, self.readouts = found.schema, found.preprocessors, found.readouts
+        self.manifest, self.model_id, self.folder = artefact.manifest, artefact.model_id, Path(folder)
+        signature, files = load_graphs(find_model_folder(folder), artefact.model_id)
+        encoders = {name: files[item.file] for name, item in signature.fields.items()}
+        self.graphs = GraphRunner(signature, encoders, files[FUSION_FILE], threads=threads)
+
+    def raw(self, decoded: Decoded, *, vectors: bool = False) -> RawOutputs:
+        """Raw outputs of the graphs for decoded rows; with `vectors` the representations too."""
+        return self.graphs.raw(decoded.packs, np.arange(decoded.table.num_rows), vectors=vectors)
