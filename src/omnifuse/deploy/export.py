@@ -119,8 +119,8 @@ def _graph(
     axes: Sequence[Mapping[int, str]],
 ) -> bytes:
     """One module as the bytes of an ONNX model."""
-    dims = {name: torch.export.Dim(name, min=1, max=1 << 20) for one in axes for name in one.values()}
-    shapes: Any = (tuple({axis: dims[name] for axis, name in one.items()} for one in axes),)
+    # What else follows for an axis (its sizes in other inputs, its smallest) is found by tracing
+    shapes: Any = (tuple(dict.fromkeys(one, torch.export.Dim.DYNAMIC) for one in axes),)
     buffer = io.BytesIO()
     try:
         with warnings.catch_warnings():
