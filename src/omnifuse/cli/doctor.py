@@ -17,6 +17,7 @@ EXTRAS = {
     "train": ("torch", "lightning", "torchmetrics", "scikit-learn", "tensorboard", "jinja2"),
     "video": ("av",),
     "wandb": ("wandb",),
+    "registry": ("cryptography", "fsspec"),
 }
 CORE = ("numpy", "polars", "pyarrow", "typer", "rich", "pillow", "soundfile", "soxr", "tokenizers", "safetensors")
 

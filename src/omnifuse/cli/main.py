@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import typer
 
 from omnifuse import __version__
-from omnifuse.cli import demo, doctor, embed, evaluate, export, fit, inspect, listing, predict
+from omnifuse.cli import demo, doctor, embed, evaluate, export, fit, inspect, listing, predict, registry
 from omnifuse.cli.termination import TERMINATED, TerminatedError, terminable
 from omnifuse.errors import OmnifuseError
 
@@ -29,6 +29,7 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("embed")(embed.embed)
 app.command("export")(export.export)
+app.add_typer(registry.registry)
 app.command("doctor")(doctor.doctor)
 app.command("list")(listing.list_parts)
 
