@@ -68,6 +68,7 @@ class HttpFolder:
         """The answer to a GET; whatever goes wrong, also while it is read, becomes one line."""
         connection = self._connection()
         deadline = _Deadline(self._timeout_s + most / LEAST_BYTES_A_SECOND)
+        answer = None
         try:
             connection.connect()
             deadline.start(connection.sock)
@@ -77,8 +78,10 @@ class HttpFolder:
             path = f"{self._address.path.rstrip('/')}/{quote(name)}"
             connection.request("GET", path, headers=headers)
             answer = connection.getresponse()
+            deadline.check()  # headers that were cut short look like headers that ended
             self._check(answer, name, asked_with_tag=bool(tag))
             yield answer
+            deadline.check()
         except (OSError, http.client.HTTPException) as error:
             late = deadline.passed or isinstance(error, TimeoutError)
             reason = f"it took longer than {deadline.seconds:.0f} s" if deadline.passed else _reason(error)
@@ -89,6 +92,8 @@ class HttpFolder:
         finally:
             deadline.stop()
             connection.close()
+            if answer is not None:
+                answer.close()
 
     def _check(self, answer: http.client.HTTPResponse, name: str, *, asked_with_tag: bool) -> None:
         status = answer.status
@@ -105,8 +110,17 @@ class HttpFolder:
             raise InputError(f"the server answers status {status} for '{name}' of the registry", where=self.name,
                              fix=_AGAIN)  # fmt: skip
         if answer.getheader("Content-Encoding", "identity").lower() != "identity":
-            raise InputError(f"the server packs '{name}' of the registry though it was not asked to", where=self.name,
-                             fix="Switch compression off for these files")  # fmt: skip
+            raise InputError(
+                f"the server packs '{name}' of the registry though it was not asked to",
+                where=self.name,
+                fix="Switch compression off for these files",
+            )
+        if answer.length is None and not answer.chunked:
+            raise InputError(
+                f"the server does not say how long '{name}' of the registry is",
+                where=self.name,
+                fix="Take a server that sends Content-Length",
+            )
 
     def _bounded(self, answer: http.client.HTTPResponse, name: str, most: int) -> Iterator[bytes]:
         """The body as it arrives: too much, or less than was announced, is an error."""
@@ -139,6 +153,10 @@ class _Deadline:
         self.passed = True
         with suppress(OSError):
             socket.socket.shutdown(connected, socket.SHUT_RDWR)  # below TLS, whose own words would wait for an answer
+
+    def check(self) -> None:
+        if self.passed:
+            raise TimeoutError
 
     def stop(self) -> None:
         if self._timer is not None:

@@ -217,7 +217,8 @@ def _signatures(text: bytes, what: str) -> list[tuple[str, bytes]]:
             raw = base64.b64decode(signature, validate=True)
         except (ValueError, binascii.Error):
             raise damaged from None
-        if scheme != SCHEME or len(raw) != 64 or len(key_id) != 16 or not key_id.isalnum():
+        canonical = base64.b64encode(raw).decode() == signature
+        if scheme != SCHEME or len(raw) != 64 or not canonical or len(key_id) != 16 or not key_id.isalnum():
             raise damaged
         found.append((key_id, raw))
     return found
