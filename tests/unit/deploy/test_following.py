@@ -255,7 +255,7 @@ def test_over_an_object_store(tmp_path):
         registry.rollback()
         assert follower.poll().changed
         assert value_in(follower.current().folder) == 1
-    with pytest.raises(InputError, match="give --sign|--sign KEY"):
+    with pytest.raises(InputError, match="Sign the change with --sign KEY"):
         Registry(url, trust=[place.trust]).promote("v2", "production")
 
 

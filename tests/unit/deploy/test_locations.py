@@ -50,7 +50,12 @@ def test_other_places_are_refused(location, words):
 def test_paths_and_file_urls_are_folders(tmp_path):
     (tmp_path / "a b").mkdir()
     (tmp_path / "a b/x").write_text("1")
-    for location in (tmp_path / "a b", str(tmp_path / "a b"), f"file://{tmp_path}/a%20b", f"FILE://localhost{tmp_path}/a b"):
+    for location in (
+        tmp_path / "a b",
+        str(tmp_path / "a b"),
+        f"file://{tmp_path}/a%20b",
+        f"FILE://localhost{tmp_path}/a b",
+    ):
         folder = open_folder(location)
         assert folder.local
         assert folder.read("x", most=1).content == b"1"
@@ -146,7 +151,11 @@ def test_links_pipes_and_folders_are_no_files(tmp_path):
 
 def test_one_writer_at_a_time_on_disk_and_the_other_is_named(tmp_path):
     first, second = LocalFolder(tmp_path / "r"), LocalFolder(tmp_path / "r", lock_wait_s=0.05)
-    with first.alone(), pytest.raises(InputError, match=f"changing the registry.*process {os.getpid()} on"), second.alone():
+    with (
+        first.alone(),
+        pytest.raises(InputError, match=f"changing the registry.*process {os.getpid()} on"),
+        second.alone(),
+    ):
         pytest.fail("both were alone")
     with second.alone():
         pass
@@ -163,7 +172,11 @@ def test_a_lock_file_of_anything_locks_nobody_out(tmp_path):
 
 
 def test_one_writer_at_a_time_in_a_store_and_what_a_dead_one_left_is_named(store):
-    with store.alone(), pytest.raises(InputError, match=f"process {os.getpid()} on.*remove 'memory://bucket"), store.alone():
+    with (
+        store.alone(),
+        pytest.raises(InputError, match=f"process {os.getpid()} on.*remove 'memory://bucket"),
+        store.alone(),
+    ):
         pytest.fail("both were alone")
     with store.alone():
         store.write("x", b"1")

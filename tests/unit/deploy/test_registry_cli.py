@@ -32,7 +32,9 @@ def cli(capsys):
 def place(cli, tmp_path):
     """A registry with v1 in production and v2 a candidate."""
     for number in (1, 2):
-        cli("add", tmp_path / "r", make_model(tmp_path / f"model{number}", number), "--name", f"v{number}", "--by", "me")
+        cli(
+            "add", tmp_path / "r", make_model(tmp_path / f"model{number}", number), "--name", f"v{number}", "--by", "me"
+        )
     cli("promote", tmp_path / "r", "v1", "--to", "production")
     return tmp_path / "r"
 
@@ -136,12 +138,16 @@ def test_wrong_input_is_one_line_and_changes_nothing(cli, place, tmp_path, argum
 
 def test_without_cryptography_it_exits_3_with_the_line_to_type(cli, tmp_path, monkeypatch):
     find = importlib.util.find_spec
-    monkeypatch.setattr("omnifuse.deploy.signing.find_spec", lambda name: None if name == "cryptography" else find(name))
+    monkeypatch.setattr(
+        "omnifuse.deploy.signing.find_spec", lambda name: None if name == "cryptography" else find(name)
+    )
     assert 'pip install "omnifuse[registry]"' in cli("keygen", tmp_path / "key", code=3)
     assert 'pip install "omnifuse[registry]"' in cli("list", tmp_path, "--trust", "x", code=3)
 
 
-def test_a_signed_registry_is_changed_by_no_one_without_the_key_and_an_unsigned_one_not_signed_later(cli, place, tmp_path):
+def test_a_signed_registry_is_changed_by_no_one_without_the_key_and_an_unsigned_one_not_signed_later(
+    cli, place, tmp_path
+):
     cli("keygen", tmp_path / "key")
     model = make_model(tmp_path / "model3", 3)
     assert "is not signed" in cli("add", place, model, "--sign", tmp_path / "key", code=2)

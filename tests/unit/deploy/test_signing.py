@@ -47,8 +47,8 @@ def test_a_link_in_the_keys_place_is_not_followed(tmp_path):
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_signatures_are_those_of_rfc_8032(tmp_path):
-    """Test 2 of section 7.1, through our own files: the message is one byte behind our prefix, so only the key agrees."""
+def test_keys_are_those_of_rfc_8032(tmp_path):
+    """Section 7.1, test 2: the public key of a private one."""
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -62,7 +62,6 @@ def test_signatures_are_those_of_rfc_8032(tmp_path):
     path.chmod(0o600)
     signer = read_signer(path)
     assert signer.public.raw == public
-    assert signer.sign("stages 1", b"r") == signer.sign("stages 1", b"r")
 
 
 def test_what_was_signed_is_accepted_and_nothing_else(key):
@@ -70,7 +69,12 @@ def test_what_was_signed_is_accepted_and_nothing_else(key):
     line = signer.sign("stages 1", b"content")
     trusted = [read_trusted_key(f"{key}.pub")]
     assert verify("stages 1", b"content", line, trusted, "it") == trusted[0]
-    for kind, content in [("stages 1", b"contenT"), ("version 1", b"content"), ("stages 1", b""), ("stages 1\nc", b"ontent")]:
+    for kind, content in [
+        ("stages 1", b"contenT"),
+        ("version 1", b"content"),
+        ("stages 1", b""),
+        ("stages 1\nc", b"ontent"),
+    ]:
         with pytest.raises(ArtefactError, match="does not match"):
             verify(kind, content, line, trusted, "it")
 
@@ -128,8 +132,8 @@ def test_other_schemes_than_ed25519_are_refused(key):
 
 
 def test_keys_in_the_wrong_place_are_refused(key, tmp_path):
+    (tmp_path / "key.pub").chmod(0o600)
     with pytest.raises(InputError, match="is no private Ed25519 key"):
-        (tmp_path / "key.pub").chmod(0o600)
         read_signer(tmp_path / "key.pub")
     with pytest.raises(InputError, match="is no public Ed25519 key"):
         read_trusted_key(key)
@@ -164,7 +168,9 @@ def test_a_private_key_that_others_may_read_is_refused(key):
 
 def test_without_cryptography_one_line_says_what_to_type(key, monkeypatch):
     find = importlib.util.find_spec
-    monkeypatch.setattr("omnifuse.deploy.signing.find_spec", lambda name: None if name == "cryptography" else find(name))
+    monkeypatch.setattr(
+        "omnifuse.deploy.signing.find_spec", lambda name: None if name == "cryptography" else find(name)
+    )
     for act in (lambda: generate_keys(key), lambda: read_signer(key), lambda: read_trusted_key(key),
                 lambda: verify("a", b"", b"", [], "it")):  # fmt: skip
         with pytest.raises(MissingDependencyError, match=r'pip install "omnifuse\[registry\]"'):
