@@ -110,12 +110,6 @@ class Answering(ABC):
 
     def _predict_chunk(self, chunk: Table, start: int, *, proba: bool, confined: bool) -> list[Prediction]:
         decoded = self.decode(chunk, confined=confined)
-        warnings: list[list[str]] = [list(decoded.notes) for _ in range(chunk.num_rows)]
-        for cell in decoded.bad:
-            warnings[cell.row].append(f"{cell.field}: {cell.reason}")
-        for pack in decoded.packs.values():
-            for remark in pack.remarks:
-                warnings[remark.row].append(f"{remark.field}: {remark.text}")
         ids = [name for name in self.schema.ids if name in chunk.columns]
         columns = {name: chunk.cells(name) for name in ids}
         row_ids: list[str | int] = [
@@ -125,7 +119,7 @@ class Answering(ABC):
             self.raw(decoded),
             self.readouts,
             row_ids=row_ids,
-            warnings=warnings,
+            warnings=decoded.warnings(),
             model_id=self.model_id,
             proba=proba,
             ids=[{name: columns[name][number] for name in ids} for number in range(chunk.num_rows)],
