@@ -43,16 +43,13 @@ def serve(
     as_json: bool = typer.Option(False, "--json", help="Address and model as one JSON document on stdout."),
 ) -> None:
     """Answer requests with the model in DIR, until a signal ends it; a new version in DIR is taken up."""
-    from omnifuse.api import load
-    from omnifuse.deploy.artefact import find_model_folder
-
     need_serving()
+    from omnifuse.deploy.artefact import find_model_folder
     from omnifuse.serve.app import Server, guarded
     from omnifuse.serve.guard import Gate
     from omnifuse.serve.limits import ServeLimits
     from omnifuse.serve.logs import log_to_stderr
     from omnifuse.serve.metrics import Metrics
-    from omnifuse.serve.model_answerer import ModelAnswerer
     from omnifuse.serve.reload import Reloader
     from omnifuse.serve.server import bind, check_bind, read_token, run_server, url_of
     from omnifuse.serve.service import Service
@@ -62,6 +59,9 @@ def serve(
     folder = find_model_folder(model_folder)
     listening = bind(host, port)
     try:
+        from omnifuse.api import load
+        from omnifuse.serve.model_answerer import ModelAnswerer
+
         limits, metrics = ServeLimits(), Metrics()
         log_to_stderr()
         answerer = ModelAnswerer(load(folder))

@@ -65,6 +65,7 @@ def _prediction(version: Version) -> dict[str, Any]:
             "probabilities": {"type": "object", "additionalProperties": {"type": "number"}},
         },
     }
+    names = [item.name for item in version.answerer.schema.targets]
     return {
         "type": "object",
         "properties": {
