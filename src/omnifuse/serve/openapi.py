@@ -70,10 +70,7 @@ def _prediction(version: Version) -> dict[str, Any]:
         "type": "object",
         "properties": {
             "row_id": {"type": ["string", "integer"]},
-            "targets": {
-                "type": "object",
-                "properties": {item.name: target for item in version.answerer.schema.targets},
-            },
+            "targets": {"type": "object", "properties": dict.fromkeys(names, target)},
             "modalities_used": {"type": "array", "items": _TEXT},
             "warnings": {"type": "array", "items": _TEXT},
             "model_id": _TEXT,

@@ -23,7 +23,9 @@ def status(gate, headers, path="/predict", method="POST"):
     return 200
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:80", "LOCALHOST", "[::1]:8000", "10.1.2.3:8000", "localhost."])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost:80", "LOCALHOST", "[::1]:8000", "10.1.2.3:8000", "localhost."]
+)
 def test_names_of_this_server(host):
     assert status(OPEN, {"host": host}) == 200
 

@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("fastapi")
 client = pytest.importorskip("websockets.sync.client")
 
-import websockets
-from tests.serving import FakeAnswerer, base64_of, picture, running, until
+import websockets  # noqa: E402
+from tests.serving import FakeAnswerer, base64_of, picture, running, until  # noqa: E402
 
 
 def connect(server, **options):
