@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,10 +18,10 @@ import pytest
 pytest.importorskip("fastapi")
 pytest.importorskip("uvicorn")
 
-from tests.conftest import QUICK, plain_rows, room_rows  # noqa: E402
-from tests.serving import running, until  # noqa: E402
+from tests.conftest import QUICK, plain_rows, room_rows
+from tests.serving import running, until
 
-import omnifuse  # noqa: E402
+import omnifuse
 
 MEDIA = ("picture", "sound")
 
@@ -152,26 +153,58 @@ def serve_by_command(folder, *options):
     return process, json.loads(line)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_the_command_serves_and_ends_with_a_signal(number, fitted, tmp_path):
+def ask(told, token=""):
+    """One row over HTTP."""
+    request = urllib.request.Request(
+        f"{told['url']}predict", json.dumps({"rows": [{"note": "calm"}]}).encode(),
+        {"content-type": "application/json", "authorization": f"Bearer {token}"},
+    )  # fmt: skip
+    with urllib.request.urlopen(request, timeout=120) as response:
+        return json.loads(response.read())["predictions"][0]
+
+
+def test_the_command_serves_and_ends_with_a_signal(fitted, tmp_path):
     token = tmp_path / "token"
     token.write_text("a-token-of-some-length-0123456789\n")
     process, told = serve_by_command(fitted.run, "--token-file", str(token))
     try:
         assert told["model_id"] == fitted.model.model_id
-        request = urllib.request.Request(
-            f"{told['url']}predict", json.dumps({"rows": [{"note": "calm"}]}).encode(),
-            {"content-type": "application/json", "authorization": f"Bearer {token.read_text().strip()}"},
-        )  # fmt: skip
-        with urllib.request.urlopen(request, timeout=60) as response:
-            (found,) = json.loads(response.read())["predictions"]
-        assert found["model_id"] == told["model_id"]
+        assert told["token"] is True
+        assert ask(told, token.read_text().strip())["model_id"] == told["model_id"]
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            ask(told)
     finally:
-        process.send_signal(number)
+        process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 0
     assert out == ""
     events = [json.loads(line)["event"] for line in err.splitlines()]
-    assert events[0] == "started"
+    assert events[:2] == ["worker_started", "started"]
     assert events[-1] == "ended"
     assert "request" in events
+
+
+def test_a_killed_process_of_the_model_is_replaced_and_its_clients_wait(fitted):
+    process, told = serve_by_command(fitted.run)
+    try:
+        worker = json.loads(process.stderr.readline())
+        assert worker["event"] == "worker_started"
+        os.kill(worker["pid"], signal.SIGKILL)
+        assert ask(told)["model_id"] == told["model_id"]
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert [json.loads(line)["event"] for line in err.splitlines()].count("worker_lost") == 1
+
+
+def test_a_model_that_cannot_be_loaded_is_one_line_and_code_2(fitted, tmp_path):
+    folder = omnifuse.load(fitted.run).save(tmp_path / "model")
+    (folder / "CARD.md").write_text("changed")
+    code = "from omnifuse.cli.main import run; run()"
+    done = subprocess.run([sys.executable, "-c", code, "serve", str(folder), "--port", "0"],
+                          capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("{")]
+    assert "the digest of 'CARD.md' does not match" in line
+    assert done.stdout == ""

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import socket
+import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from omnifuse.cli.options import print_json
-from omnifuse.errors import InputError, MissingDependencyError
+from omnifuse.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from omnifuse.serve.guard import Gate
 
 _NEEDED = ("fastapi", "uvicorn", "python_multipart", "websockets", "prometheus_client")
+# Not the working directory: what lies there is no part of omnifuse
+_WORKER = (sys.executable, "-P", "-c", "from omnifuse.cli.main import run; run()", "serve")
 
 
 def need_serving() -> None:
@@ -41,44 +51,71 @@ def serve(
         None, "--allow-host", metavar="NAME", help="Name by which the server is called; repeat for several."
     ),
     as_json: bool = typer.Option(False, "--json", help="Address and model as one JSON document on stdout."),
+    listen_fd: int | None = typer.Option(None, "--listen-fd", hidden=True),
+    beat_fd: int | None = typer.Option(None, "--beat-fd", hidden=True),
 ) -> None:
     """Answer requests with the model in DIR, until a signal ends it; a new version in DIR is taken up."""
     need_serving()
     from omnifuse.deploy.artefact import find_model_folder
-    from omnifuse.serve.app import Server, guarded
     from omnifuse.serve.guard import Gate
-    from omnifuse.serve.limits import ServeLimits
     from omnifuse.serve.logs import log_to_stderr
-    from omnifuse.serve.metrics import Metrics
-    from omnifuse.serve.reload import Reloader
-    from omnifuse.serve.server import bind, check_bind, read_token, run_server, url_of
-    from omnifuse.serve.service import Service
+    from omnifuse.serve.server import bind, check_bind, read_token, url_of
 
     token = read_token(token_file)
     check_bind(host, token)
     folder = find_model_folder(model_folder)
-    listening = bind(host, port)
-    try:
-        from omnifuse.api import load
-        from omnifuse.serve.model_answerer import ModelAnswerer
+    count = workers or min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2, 8)
+    listening = bind(host, port) if listen_fd is None else socket.socket(fileno=listen_fd)
 
-        limits, metrics = ServeLimits(), Metrics()
+    def say(model_id: str) -> None:
+        url = url_of(listening)
+        if as_json:
+            print_json({"url": url, "model_id": model_id, "token": token is not None})
+        else:
+            typer.echo(f"model {model_id} answers at {url}  (Ctrl-C ends)")
+        sys.stdout.flush()
+
+    with listening:
         log_to_stderr()
-        answerer = ModelAnswerer(load(folder))
-        count = workers or min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2, 8)
-        service = Service(answerer, limits, metrics, num_workers=count)
-        reloader = Reloader(service, folder, lambda: ModelAnswerer(load(folder)))
-        app = guarded(Server(service, metrics, Gate.of(host, token, allow_host or ()), reloader))
+        if beat_fd is not None or os.name != "posix":
+            _serve(folder, listening, Gate.of(host, token, allow_host or ()), count, beat_fd, say)
+            return
+        from omnifuse.serve.supervisor import Supervisor
 
-        def say() -> None:
-            url = url_of(listening)
-            if as_json:
-                print_json({"url": url, "model_id": answerer.model_id, "token": token is not None})
-            else:
-                typer.echo(f"model {answerer.model_id} answers at {url}  (Ctrl-C ends)")
+        listening.listen(512)
+        options = ["--host", host, "--workers", str(count), "--listen-fd", str(listening.fileno())]
+        options += ["--token-file", str(token_file)] if token_file is not None else []
+        options += [word for name in allow_host or () for word in ("--allow-host", name)]
+        # The supervisor appends the number of its pipe
+        command = [*_WORKER, str(folder), *options, "--beat-fd"]
+        code = Supervisor(command, [listening.fileno()], say).run()
+    if code:
+        raise typer.Exit(code)
 
-        run_server(app, limits, listening, say)
-    except OSError as error:
-        raise InputError(f"the server cannot run ({error.strerror})", fix="Give another --host or --port") from None
-    finally:
-        listening.close()
+
+def _serve(
+    folder: Path, listening: socket.socket, gate: Gate, count: int, beat_fd: int | None, say: Callable[[str], None]
+) -> None:
+    """Load the model and serve: in the worker, and where there is none."""
+    from omnifuse.api import load
+    from omnifuse.serve.app import Server, guarded
+    from omnifuse.serve.limits import ServeLimits
+    from omnifuse.serve.metrics import Metrics
+    from omnifuse.serve.model_answerer import ModelAnswerer
+    from omnifuse.serve.reload import Reloader
+    from omnifuse.serve.server import run_server
+    from omnifuse.serve.service import Service
+    from omnifuse.serve.supervisor import beat
+
+    limits, metrics = ServeLimits(), Metrics()
+    service = Service(ModelAnswerer(load(folder)), limits, metrics, num_workers=count)
+    reloader = Reloader(service, folder, lambda: ModelAnswerer(load(folder)))
+    beating: list[asyncio.Task[None]] = []
+
+    def started() -> None:
+        if beat_fd is None:
+            say(service.version.model_id)
+        else:
+            beating.append(asyncio.get_running_loop().create_task(beat(beat_fd, service)))
+
+    run_server(guarded(Server(service, metrics, gate, reloader)), limits, listening, started)

@@ -192,7 +192,13 @@ def run_server(app: Guard, limits: ServeLimits, listening: socket.socket, on_sta
             await asyncio.sleep(0.01)
         if server.started:
             on_start()
-        await serving
+        try:
+            await serving
+        finally:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
 
     # Not asyncio.run: it would turn Ctrl-C into an exception in the midst of the end
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
