@@ -18,6 +18,7 @@ EXTRAS = {
     "video": ("av",),
     "wandb": ("wandb",),
     "registry": ("cryptography", "fsspec"),
+    "serve": ("fastapi", "uvicorn", "python-multipart", "websockets", "prometheus-client"),
 }
 CORE = ("numpy", "polars", "pyarrow", "typer", "rich", "pillow", "soundfile", "soxr", "tokenizers", "safetensors")
 

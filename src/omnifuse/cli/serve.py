@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import sys
@@ -97,6 +96,8 @@ def _serve(
     folder: Path, listening: socket.socket, gate: Gate, count: int, beat_fd: int | None, say: Callable[[str], None]
 ) -> None:
     """Load the model and serve: in the worker, and where there is none."""
+    import asyncio
+
     from omnifuse.api import load
     from omnifuse.serve.app import Server, guarded
     from omnifuse.serve.limits import ServeLimits
