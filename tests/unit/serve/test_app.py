@@ -54,9 +54,9 @@ def test_a_path_in_a_media_field_is_refused_and_the_row_answered(server, tmp_pat
 
 
 def test_unknown_fields_are_named_with_the_nearest(server):
-    answer = server.predict({"note": "red"}, {"foto": "x"})
+    answer = server.predict({"note": "red"}, {"photos": "x"})
     assert answer.status == 422
-    assert answer.json["error"].startswith("unknown field 'foto'. row 2. did you mean 'photo'?")
+    assert answer.json["error"].startswith("unknown field 'photos'. row 2. did you mean 'photo'?")
 
 
 def test_targets_and_dropped_columns_of_the_training_table_are_left_out(server):

@@ -54,7 +54,7 @@ def test_what_is_wrong_is_said_and_the_stream_goes_on(server):
     with connect(server) as socket:
         say(socket, {})
         hear(socket)
-        say(socket, {"t": 1, "values": {"foto": 1}})
+        say(socket, {"t": 1, "values": {"photos": 1}})
         assert "did you mean 'photo'" in hear(socket)["error"]
         socket.send("{")
         assert "not JSON" in hear(socket)["error"]
@@ -81,8 +81,8 @@ def test_windows_that_come_too_fast_are_skipped_and_counted():
         until(lambda: answerer.batches)
         for second in (1, 2, 3):
             say(socket, {"t": second, "values": {}})
-        say(socket, {"t": 3, "values": {"foto": 1}})
-        assert "foto" in hear(socket)["error"]  # all before it were taken
+        say(socket, {"t": 3, "values": {"photos": 1}})
+        assert "photos" in hear(socket)["error"]  # all before it were taken
         answerer.gate.set()
         assert hear(socket)["skipped"] == 3
 
