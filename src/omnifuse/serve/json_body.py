@@ -13,25 +13,24 @@ from omnifuse.serve.request_error import RequestError
 _TOKENS = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 
 
-def json_depth(data: bytes, *, most: int) -> int:
-    """How deep lists and objects lie in each other, `most` + 1 where it is more.
+def is_too_deep(data: bytes, *, most: int) -> bool:
+    """Whether lists and objects lie deeper than `most` in each other; brackets inside texts do not count.
 
     Example:
-        >>> json_depth(b'{"a": [1, "[[["]}', most=9)
-        2
+        >>> is_too_deep(b'{"a": [1, "[[["]}', most=2), is_too_deep(b'{"a": [1, "[[["]}', most=1)
+        (False, True)
     """
     if data.count(b"[") + data.count(b"{") <= most:
-        return data.count(b"[") + data.count(b"{")
-    depth = deepest = 0
+        return False
+    depth = 0
     for match in _TOKENS.finditer(data):
         mark = data[match.start()]
         if mark == 0x22:
             continue
         depth += 1 if mark in b"[{" else -1
-        deepest = max(deepest, depth)
-        if deepest > most:
-            break
-    return deepest
+        if depth > most:
+            return True
+    return False
 
 
 def parse_json(data: bytes, limits: ServeLimits) -> Any:
@@ -40,7 +39,7 @@ def parse_json(data: bytes, limits: ServeLimits) -> Any:
     Raises:
         RequestError: 400 where it is no JSON, 413 where it is too deep or has too many keys.
     """
-    if json_depth(data, most=limits.max_json_depth) > limits.max_json_depth:
+    if is_too_deep(data, most=limits.max_json_depth):
         raise RequestError(413, f"the JSON is nested deeper than {limits.max_json_depth} levels")
     keys = 0
 
