@@ -17,6 +17,8 @@ EXTRAS = {
     "train": ("torch", "lightning", "torchmetrics", "scikit-learn", "tensorboard", "jinja2"),
     "video": ("av",),
     "wandb": ("wandb",),
+    "export": ("onnx", "onnxscript", "onnxruntime"),
+    "edge": ("onnxruntime",),
     "registry": ("cryptography", "fsspec"),
     "serve": ("fastapi", "uvicorn", "python-multipart", "websockets", "prometheus-client"),
 }
