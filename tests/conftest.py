@@ -125,7 +125,7 @@ class Problem:
 
     def source(self, *, batch_size: int = 8, seed: int = 0, **more: Any) -> Any:
         """Batches of all rows."""
-        from omnifuse.api.members import training_targets
+        from omnifuse.api.member import training_targets
         from omnifuse.training.batches import BatchSource
 
         targets = training_targets(self.prepared, self.prepared.schema, self.prepared.rows)

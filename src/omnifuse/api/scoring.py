@@ -194,7 +194,7 @@ def bare_readout(
         rows: Rows that were learnt from.
         level: Share of a number's intervals that shall hold the truth.
     """
-    from omnifuse.api.members import number_scale
+    from omnifuse.api.member import number_scale
 
     names = tuple(item.name for item in schema.inputs)
     known = encoded[rows][known_rows(target.kind, encoded[rows])]
