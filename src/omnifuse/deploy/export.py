@@ -57,28 +57,40 @@ def export_graphs(
     Raises:
         OmnifuseError: A part cannot be exported, says which.
     """
-    names = members[0].fields
     fields: dict[str, FieldSignature] = {}
     graphs: dict[str, bytes] = {}
-    traced: dict[str, tuple[torch.Tensor, ...]] = {}
-    for number, name in enumerate(names):
-        steps = modalities[name] not in WITHOUT_STEPS
-        arrays = _example(packs[name], TRACED_STEPS if steps else 1)
-        graph = FieldGraph(members, name, tuple(arrays)).eval()
-        inputs = tuple(torch.from_numpy(array) for array in arrays.values())
-        with torch.inference_mode():
-            traced[name] = graph(*inputs)
-        axes = {0: "rows", 1: "steps"} if steps else {0: "rows"}
-        outputs = ["tokens", "features"][: len(traced[name])]
+    for number, name in enumerate(members[0].fields):
         file = graph_file(name, number)
-        graphs[file] = _graph(f"encoder of '{name}'", graph, inputs, tuple(arrays), outputs, [axes] * len(arrays))
-        features = traced[name][1].shape[-1] if len(traced[name]) > 1 else 0
-        kinds = tuple((array, str(values.dtype)) for array, values in arrays.items())
-        fields[name] = FieldSignature(file, kinds, traced[name][0].shape[-1], features, steps)
-    fusion = FusionGraph(members).eval()
-    graphs[FUSION_FILE] = _fusion(fusion, fields)
+        fields[name], graphs[file] = export_field(members, name, file, modalities[name], packs[name])
+    fusion, graphs[FUSION_FILE] = export_fusion(members, fields)
     signature = GraphSignature(fields, tuple(fusion.inputs), tuple(fusion.outputs), len(members))
     return signature, graphs
+
+
+def export_field(
+    members: Sequence[MultimodalModel], name: str, file: str, modality: Modality, pack: Pack
+) -> tuple[FieldSignature, bytes]:
+    """Trace the encoder of one field.
+
+    Args:
+        members: Networks of one architecture, in eval mode.
+        name: The field.
+        file: Name of its graph's file.
+        modality: Of the field.
+        pack: Decoded rows of it.
+    """
+    steps = modality not in WITHOUT_STEPS
+    arrays = _example(pack, TRACED_STEPS if steps else 1)
+    graph = FieldGraph(members, name, tuple(arrays)).eval()
+    inputs = tuple(torch.from_numpy(array) for array in arrays.values())
+    with torch.inference_mode():
+        traced = graph(*inputs)
+    axes = {0: "rows", 1: "steps"} if steps else {0: "rows"}
+    outputs = ["tokens", "features"][: len(traced)]
+    content = _graph(f"encoder of '{name}'", graph, inputs, tuple(arrays), outputs, [axes] * len(arrays))
+    features = traced[1].shape[-1] if len(traced) > 1 else 0
+    kinds = tuple((array, str(values.dtype)) for array, values in arrays.items())
+    return FieldSignature(file, kinds, traced[0].shape[-1], features, steps), content
 
 
 def _example(pack: Pack, steps: int) -> dict[str, np.ndarray]:
@@ -93,21 +105,28 @@ def _example(pack: Pack, steps: int) -> dict[str, np.ndarray]:
     return found
 
 
-def _fusion(fusion: FusionGraph, fields: Mapping[str, FieldSignature]) -> bytes:
-    """The graph behind the encoders."""
-    members = len(fusion.members)
+def export_fusion(
+    members: Sequence[MultimodalModel], fields: Mapping[str, FieldSignature]
+) -> tuple[FusionGraph, bytes]:
+    """Trace what comes behind the encoders.
+
+    Args:
+        members: Networks of one architecture, in eval mode.
+        fields: Field to what its graph gives.
+    """
+    fusion = FusionGraph(members).eval()
     inputs: list[torch.Tensor] = []
     axes: list[dict[int, str]] = []
     for number, name in enumerate(fusion.fields):
         places = TRACED_TOKENS + number
-        inputs += [torch.zeros(members, TRACED_ROWS, places, fields[name].width)]
+        inputs += [torch.zeros(len(members), TRACED_ROWS, places, fields[name].width)]
         inputs += [torch.ones(TRACED_ROWS, places, dtype=torch.bool)]
         axes += [{1: "rows", 2: f"places_{number}"}, {0: "rows", 1: f"places_{number}"}]
     for name in fusion.summarised:
-        inputs.append(torch.zeros(members, TRACED_ROWS, fields[name].features))
+        inputs.append(torch.zeros(len(members), TRACED_ROWS, fields[name].features))
         axes.append({1: "rows"})
     outputs = [f"output_{number}" for number in range(len(fusion.outputs))]
-    return _graph("fusion", fusion, tuple(inputs), tuple(fusion.inputs), outputs, axes)
+    return fusion, _graph("fusion", fusion, tuple(inputs), tuple(fusion.inputs), outputs, axes)
 
 
 def _graph(

@@ -55,8 +55,8 @@ class GraphRunner:
         self, signature: GraphSignature, encoders: Mapping[str, Any], fusion: Any, *, threads: int | None = None
     ) -> None:
         self.signature = signature
-        self.sessions = {name: _session(graph, threads) for name, graph in encoders.items()}
-        self.fusion = _session(fusion, threads)
+        self.sessions = {name: open_graph(graph, threads) for name, graph in encoders.items()}
+        self.fusion = open_graph(fusion, threads)
 
     def raw(
         self,
@@ -124,7 +124,12 @@ class GraphRunner:
         return _raw(self.signature, answers, encoded, vectors=vectors)
 
 
-def _session(graph: Any, threads: int | None) -> Any:
+def open_graph(graph: Any, threads: int | None = None) -> Any:
+    """A graph in ONNX Runtime, from a path or from bytes.
+
+    Raises:
+        MissingDependencyError: ONNX Runtime is not installed.
+    """
     try:
         import onnxruntime
     except ImportError:
