@@ -42,9 +42,9 @@ class AbsentTokens(nn.Module):
             if name not in self.fields:
                 raise ValueError(f"the fusion has no field '{name}': {did_you_mean(name, self.fields)}")
         sizes = {name: item.values.shape[0] for name, item in tokens.items()}
-        if len(set(sizes.values())) > 1:
-            raise ValueError(f"fields have different numbers of rows: {sizes}")
         first = next(iter(tokens.values())).values
+        if any(size != first.shape[0] for size in sizes.values()):
+            raise ValueError(f"fields have different numbers of rows: {sizes}")
         return first.shape[0], first.device, first.dtype
 
     def pooled(self, tokens: dict[str, Tokens]) -> tuple[Tensor, Tensor]:
