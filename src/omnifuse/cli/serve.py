@@ -16,6 +16,7 @@ from omnifuse.cli.options import print_json
 from omnifuse.errors import MissingDependencyError
 
 if TYPE_CHECKING:
+    from omnifuse.serve.answerer import Answerer
     from omnifuse.serve.guard import Gate
 
 _NEEDED = ("fastapi", "uvicorn", "python_multipart", "websockets", "prometheus_client")
@@ -49,6 +50,9 @@ def serve(
     allow_host: list[str] | None = typer.Option(
         None, "--allow-host", metavar="NAME", help="Name by which the server is called; repeat for several."
     ),
+    graphs: bool = typer.Option(
+        False, "--graphs", help="Answer with the graphs of `omnifuse export`, without PyTorch."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Address and model as one JSON document on stdout."),
     listen_fd: int | None = typer.Option(None, "--listen-fd", hidden=True),
     beat_fd: int | None = typer.Option(None, "--beat-fd", hidden=True),
@@ -77,13 +81,15 @@ def serve(
     with listening:
         log_to_stderr()
         if beat_fd is not None or os.name != "posix":
-            _serve(folder, listening, Gate.of(host, token, allow_host or ()), count, beat_fd, say)
+            gate = Gate.of(host, token, allow_host or ())
+            _serve(lambda: _answerer(folder, graphs), folder, listening, gate, count, beat_fd, say)
             return
         from omnifuse.serve.supervisor import Supervisor
 
         listening.listen(512)
         options = ["--host", host, "--workers", str(count), "--listen-fd", str(listening.fileno())]
         options += ["--token-file", str(token_file)] if token_file is not None else []
+        options += ["--graphs"] if graphs else []
         options += [word for name in allow_host or () for word in ("--allow-host", name)]
         # The supervisor appends the number of its pipe
         command = [*_WORKER, str(folder), *options, "--beat-fd"]
@@ -92,25 +98,42 @@ def serve(
         raise typer.Exit(code)
 
 
+def _answerer(folder: Path, graphs: bool) -> Answerer:
+    """What answers: the model, or its graphs."""
+    from omnifuse.serve.model_answerer import ModelAnswerer
+
+    if graphs:
+        from omnifuse.deploy.runtime import Runtime
+
+        return ModelAnswerer(Runtime(folder))
+    from omnifuse.api import load
+
+    return ModelAnswerer(load(folder))
+
+
 def _serve(
-    folder: Path, listening: socket.socket, gate: Gate, count: int, beat_fd: int | None, say: Callable[[str], None]
+    load: Callable[[], Answerer],
+    folder: Path,
+    listening: socket.socket,
+    gate: Gate,
+    count: int,
+    beat_fd: int | None,
+    say: Callable[[str], None],
 ) -> None:
     """Load the model and serve: in the worker, and where there is none."""
     import asyncio
 
-    from omnifuse.api import load
     from omnifuse.serve.app import Server, guarded
     from omnifuse.serve.limits import ServeLimits
     from omnifuse.serve.metrics import Metrics
-    from omnifuse.serve.model_answerer import ModelAnswerer
     from omnifuse.serve.reload import Reloader
     from omnifuse.serve.server import run_server
     from omnifuse.serve.service import Service
     from omnifuse.serve.supervisor import beat
 
     limits, metrics = ServeLimits(), Metrics()
-    service = Service(ModelAnswerer(load(folder)), limits, metrics, num_workers=count)
-    reloader = Reloader(service, folder, lambda: ModelAnswerer(load(folder)))
+    service = Service(load(), limits, metrics, num_workers=count)
+    reloader = Reloader(service, folder, load)
     beating: list[asyncio.Task[None]] = []
 
     def started() -> None:

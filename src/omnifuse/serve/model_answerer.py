@@ -1,4 +1,4 @@
-"""A trained `Model` as the server asks it."""
+"""A trained `Model`, or the `Runtime` of an exported one, as the server asks it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 import numpy as np
 import polars as pl
 
-from omnifuse.api.decode import Decoded, decode
-from omnifuse.api.model import Model
+from omnifuse.data.decode import Decoded, decode
 from omnifuse.data.pack import Pack
 from omnifuse.data.tables import Table, open_table
+from omnifuse.readout.answering import Answering
 from omnifuse.readout.predictions import make_predictions
 from omnifuse.readout.raw import RawOutputs
 from omnifuse.schema import Prediction, Schema
@@ -41,9 +41,9 @@ class DecodedRow:
 
 
 class ModelAnswerer:
-    """Answers with a `Model`; see `Answerer`."""
+    """Answers with a `Model` or a `Runtime`; see `Answerer`."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Answering) -> None:
         self.model = model
         self._columns = columns_of(model.schema)
 
