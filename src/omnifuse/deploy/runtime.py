@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from omnifuse.deploy.artefact import find_model_folder, load_artefact
 from omnifuse.deploy.description import described
 from omnifuse.deploy.graph_folder import FUSION_FILE, load_graphs
 from omnifuse.deploy.graph_runner import GraphRunner
+from omnifuse.deploy.session import Session
 from omnifuse.readout.answering import Answering
 from omnifuse.readout.raw import RawOutputs
 
@@ -39,6 +41,18 @@ class Runtime(Answering):
         signature, files = load_graphs(find_model_folder(folder), artefact.model_id)
         encoders = {name: files[item.file] for name, item in signature.fields.items()}
         self.graphs = GraphRunner(signature, encoders, files[FUSION_FILE], threads=threads)
+
+    def session(
+        self, *, window_s: float = 2.0, rates_hz: Mapping[str, int] | None = None, media_root: str | Path | None = None
+    ) -> Session:
+        """A row whose values come as they are measured; see `Session`.
+
+        Example:
+            >>> session = Runtime("runs/demo").session(window_s=2)  # doctest: +SKIP
+            >>> session.push({"sound": samples, "temperature": 21.5}, at_s=0.5)  # doctest: +SKIP
+            >>> session.predict().targets["event"].value  # doctest: +SKIP
+        """
+        return Session(self, window_s=window_s, rates_hz=rates_hz, media_root=media_root)
 
     def raw(self, decoded: Decoded, *, vectors: bool = False) -> RawOutputs:
         """Raw outputs of the graphs for decoded rows; with `vectors` the representations too."""

@@ -17,13 +17,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from omnifuse.data.windows import MOST_HERTZ
 from omnifuse.serve.columns import Columns
 from omnifuse.serve.json_body import parse_json
 from omnifuse.serve.limits import ServeLimits
 from omnifuse.serve.question import Question
 from omnifuse.serve.request_error import RequestError
 from omnifuse.serve.service import Service
-from omnifuse.serve.windows import MOST_HERTZ, Windows
+from omnifuse.serve.windows import Windows
 
 _SHORTEST_STEP_S = 0.02
 Say = Callable[[dict[str, Any]], Awaitable[None]]

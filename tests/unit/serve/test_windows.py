@@ -7,11 +7,12 @@ import pytest
 from tests.serving import SCHEMA, base64_of, picture
 
 from omnifuse.data.media import MediaDoor
+from omnifuse.data.windows import MOST_FRAMES
 from omnifuse.serve.columns import columns_of
 from omnifuse.serve.limits import ServeLimits
 from omnifuse.serve.request_error import RequestError
 from omnifuse.serve.stream import read_setting
-from omnifuse.serve.windows import MOST_FRAMES, Windows
+from omnifuse.serve.windows import Windows
 
 
 def windows(**options):
