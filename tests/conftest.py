@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -66,6 +67,18 @@ def fitted(rooms, tmp_path_factory) -> Fitted:
     run = tmp_path_factory.mktemp("fitted") / "run"
     model = omnifuse.fit(rooms.train, "event", out=run, preset="tiny", epochs=2)
     return Fitted(model, run, rooms)
+
+
+@pytest.fixture(scope="session")
+def exported(fitted, tmp_path_factory) -> Path:
+    """A copy of the fitted run with its graphs."""
+    import omnifuse
+    from omnifuse.api.exporting import export_model
+
+    folder = tmp_path_factory.mktemp("exported") / "run"
+    shutil.copytree(fitted.run, folder)
+    export_model(omnifuse.load(folder), folder)
+    return folder
 
 
 def plain_rows(num_rows: int, *, seed: int = 0, holes: float = 0.0) -> list[dict[str, Any]]:

@@ -80,9 +80,9 @@ class Session:
 
         Args:
             values: Column to its newest part: samples of a sound (bytes of 16-bit integers, or an array (S,)), a frame
-                of a video (bytes of a picture, or an array (H, W, 3)), a step of a series (a number, a list, or channels
-                by name); or to a whole cell, a path for instance, which stands in the place of what came before. None
-                empties it.
+                of a video (bytes of a picture, or an array (H, W, 3)), a step of a series (a number, a list, or
+                channels by name); or to a whole cell, such as a path, in the place of what came before. None empties
+                it.
             at_s: When, in seconds of any clock that does not go back.
 
         Raises:
