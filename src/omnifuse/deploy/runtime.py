@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from omnifuse.data.decode import Decoded
+from omnifuse.data.history import plain_schema
 from omnifuse.deploy.artefact import find_model_folder, load_artefact
 from omnifuse.deploy.description import described
 from omnifuse.deploy.graph_folder import FUSION_FILE, load_graphs
@@ -15,6 +16,7 @@ from omnifuse.deploy.graph_runner import GraphRunner
 from omnifuse.deploy.session import Session
 from omnifuse.readout.answering import Answering
 from omnifuse.readout.raw import RawOutputs
+from omnifuse.schema import Modality
 
 
 class Runtime(Answering):
@@ -41,6 +43,15 @@ class Runtime(Answering):
         signature, files = load_graphs(find_model_folder(folder), artefact.model_id)
         encoders = {name: files[item.file] for name, item in signature.fields.items()}
         self.graphs = GraphRunner(signature, encoders, files[FUSION_FILE], threads=threads)
+
+    @property
+    def columns(self) -> dict[str, Modality]:
+        """Column to what it holds; a video with a sound track is a video."""
+        found: dict[str, Modality] = {}
+        for item in plain_schema(self.schema).fields:
+            if found.get(item.source) is not Modality.VIDEO:
+                found[item.source] = item.modality
+        return found
 
     def session(
         self, *, window_s: float = 2.0, rates_hz: Mapping[str, int] | None = None, media_root: str | Path | None = None

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from omnifuse.data.decode import decode
-from omnifuse.data.history import plain_schema
 from omnifuse.data.tables import open_table
 from omnifuse.data.windows import MOST_HERTZ, FrameWindow, SoundWindow, StepWindow
 from omnifuse.deploy.graph_runner import EncodedField
@@ -67,7 +66,7 @@ class Session:
         if not 0 < window_s < float("inf"):
             raise InputError(f"a window of {window_s} s", fix="Give a number of seconds above 0")
         self.runtime, self.window_s, self.media_root = runtime, window_s, media_root
-        self.columns = _columns(runtime)
+        self.columns = runtime.columns
         self._windows = _windows(self.columns, window_s, dict(rates_hz or {}))
         self._held: dict[str, tuple[float, Any]] = {}
         self._pushes = dict.fromkeys(self.columns, 0)
@@ -210,12 +209,3 @@ def _is_part(window: Window, value: Any) -> bool:
     if isinstance(window, FrameWindow):
         return value is not None and not isinstance(value, str | Path | tuple) and np.ndim(value) != 4
     return value is not None and not isinstance(value, str | Path | bytes | np.ndarray)
-
-
-def _columns(runtime: Runtime) -> dict[str, Modality]:
-    """Column to what it holds; a video with a sound track is a video."""
-    found: dict[str, Modality] = {}
-    for item in plain_schema(runtime.schema).fields:
-        if found.get(item.source) is not Modality.VIDEO:
-            found[item.source] = item.modality
-    return found
