@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.conftest import room_rows
+from tests.made_video import ramp, video
 
 from omnifuse.deploy.edge import answer_folder, answer_lines, answer_recording
 from omnifuse.deploy.runtime import Runtime
@@ -96,10 +97,8 @@ def test_a_sound_is_answered_step_by_step(runtime, tmp_path):
 
 
 def test_a_video_gives_frames_as_pictures_and_its_sound(runtime, tmp_path):
-    from tests.made_video import video_bytes
-
     path = tmp_path / "camera.mp4"
-    path.write_bytes(video_bytes(seconds=2.0, sound=True))
+    video(ramp(50), sound="aac", path=path)
     found = list(answer_recording(runtime, path, every_s=1.0))
     assert [item["t"] for item in found] == [1.0, 2.0]
     assert all(item["modalities_used"] == ["picture", "sound"] for item in found)
@@ -113,7 +112,7 @@ def test_a_recording_that_the_model_does_not_read_says_what_is_read(runtime, tmp
 
 def test_the_command_answers_standard_input_line_by_line(exported, row):
     done = subprocess.run(
-        [sys.executable, "-m", "omnifuse", "edge", str(exported), "--threads", "1"],
+        [sys.executable, "-c", "from omnifuse.cli.main import run; run()", "edge", str(exported), "--threads", "1"],
         input=json.dumps(row) + "\n" + "oops\n",
         capture_output=True,
         text=True,
