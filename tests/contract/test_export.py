@@ -102,7 +102,7 @@ def test_the_graph_of_each_encoder(problem_of, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(FUSIONS))
 def test_the_graph_of_each_fusion(media_problem, name):
-    members = members_of(media_problem, fusion=name, auxiliary=0.0)
+    members = members_of(media_problem, 1, fusion=name, auxiliary=0.0, shallow="none")
     assert_fusions_answer_alike(media_problem, members)
 
 
@@ -111,7 +111,7 @@ def test_the_graph_of_each_fusion(media_problem, name):
     "changes", [{"shared_trunk": 1}, {"gated": True}, *({"pooling": p} for p in POOLINGS)], ids=str
 )
 def test_the_graph_of_each_variant(media_problem, changes):
-    assert_fusions_answer_alike(members_of(media_problem, **changes))
+    assert_fusions_answer_alike(members_of(media_problem, 1, shallow="none", **changes))
 
 
 def assert_fusions_answer_alike(problem, members):
