@@ -1,11 +1,14 @@
-"""Texts to tokens. Shapes: P present rows, L ids of a row, T = L + 1 tokens, D width."""
+"""Texts to tokens. Shapes: P present rows, L ids of a row, T = L + 1 tokens, D width, V ids, G runs of letters an id."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from omnifuse.data.letter_grams import letter_grams
 from omnifuse.layers import Dropout, GatedBlock, TransformerBlock, sinusoids
 from omnifuse.tokens import EvenFieldBatch, FieldBatch, Tokens
 
@@ -21,18 +24,35 @@ class NgramBag(nn.Module):
         vocab_size: Number of ids.
         dim: D.
         num_buckets: Pairs are hashed into so many.
+        pieces: The word pieces in the order of the ids; their runs of letters are a third part of the frequencies.
+        num_letters: Runs of letters are hashed into so many.
 
     References: Joulin et al. 2017, Bag of Tricks (hashed bigrams); Sparck Jones 1972 (inverse document frequency).
     """
 
     inverse_frequency: Tensor
+    letters: Tensor
 
-    def __init__(self, *, vocab_size: int, dim: int, num_buckets: int = 8192) -> None:
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        dim: int,
+        num_buckets: int = 8192,
+        pieces: Sequence[str] = (),
+        num_letters: int = 4096,
+    ) -> None:
         super().__init__()
         self.vocab_size, self.num_buckets = vocab_size, num_buckets
+        self.widths = [vocab_size, num_buckets, *([num_letters] if pieces else [])]
+        if pieces:
+            found = torch.from_numpy(letter_grams(pieces, num_letters)).long()
+            # An id with fewer runs names a place behind the last, which is cut off
+            found = torch.where(found < 0, num_letters, found) + vocab_size + num_buckets
+            self.register_buffer("letters", found, persistent=False)
         self.embeddings = nn.EmbeddingBag(vocab_size + num_buckets, dim, mode="sum")
         nn.init.normal_(self.embeddings.weight, std=0.1)
-        self.register_buffer("inverse_frequency", torch.ones(vocab_size + num_buckets))
+        self.register_buffer("inverse_frequency", torch.ones(sum(self.widths)))
 
     def even_grams(self, ids: Tensor) -> Tensor:
         """Ids (P, L) of texts of one length to gram indices (P, 2 L - 1)."""
@@ -52,28 +72,47 @@ class NgramBag(nn.Module):
         order = torch.argsort(owners, stable=True)
         return grams[order], owners[order]
 
+    def _all_grams(self, ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """As `grams`, runs of letters behind them."""
+        grams, owners = self.grams(ids, lengths)
+        if len(self.widths) < 3:
+            return grams, owners
+        runs = self.letters[ids]
+        real = runs < sum(self.widths)
+        rows = torch.repeat_interleave(torch.arange(lengths.shape[0], device=ids.device), lengths)
+        return torch.cat([grams, runs[real]]), torch.cat([owners, rows.unsqueeze(1).expand_as(runs)[real]])
+
     def initialise(self, ids: Tensor, lengths: Tensor) -> None:
         """Count in how many of the training texts each gram occurs."""
-        grams, owners = self.grams(ids.long(), lengths)
+        grams, owners = self._all_grams(ids.long(), lengths)
         seen = torch.unique(torch.stack([owners, grams]), dim=1)[1]
         counts = torch.bincount(seen, minlength=self.inverse_frequency.shape[0]).float()
         self.inverse_frequency.copy_(torch.log((1 + lengths.shape[0]) / (1 + counts)) + 1)
 
     def frequencies(self, batch: FieldBatch) -> Tensor:
-        """Texts to tf-idf (P, vocab_size + num_buckets) of unit length."""
+        """Texts to tf-idf (P, S) of unit length: ids, pairs and runs of letters have equal shares of it."""
         ids, lengths = batch.values["ids"].long(), batch.lengths
+        total = self.inverse_frequency.shape[0]
         if isinstance(batch, EvenFieldBatch):
-            even = self.even_grams(batch.unpack(ids)[0])
-            counts = torch.zeros((even.shape[0], self.inverse_frequency.shape[0]), device=ids.device)
-            counts = counts.scatter_add(1, even, torch.ones_like(even, dtype=counts.dtype))
-            return F.normalize(torch.log1p(counts) * self.inverse_frequency, dim=1, eps=1e-6)
-        grams, owners = self.grams(ids, lengths)
-        counts = torch.zeros((lengths.shape[0], self.inverse_frequency.shape[0]), device=ids.device)
+            even = batch.unpack(ids)[0]
+            grams = self.even_grams(even)
+            if len(self.widths) > 2:
+                grams = torch.cat([grams, self.letters[even].flatten(1)], dim=1)
+            counts = torch.zeros((even.shape[0], total + 1), device=ids.device)
+            counts = counts.scatter_add(1, grams, torch.ones_like(grams, dtype=counts.dtype))[:, :total]
+            return self._scaled(torch.log1p(counts) * self.inverse_frequency)
+        grams, owners = self._all_grams(ids, lengths)
+        counts = torch.zeros((lengths.shape[0], total), device=ids.device)
         places = (owners, grams)
         counts.index_put_(places, torch.ones_like(grams, dtype=counts.dtype), accumulate=True)
         # Only where a text has grams: that is a handful of the columns
         counts[places] = torch.log1p(counts[places]) * self.inverse_frequency[grams]
-        return F.normalize(counts, dim=1, eps=1e-6)
+        return self._scaled(counts)
+
+    def _scaled(self, counts: Tensor) -> Tensor:
+        """Each part to one length, all of them to length 1."""
+        parts = [F.normalize(part, dim=1, eps=1e-6) for part in counts.split(self.widths, dim=1)]
+        return torch.cat(parts, dim=1) / len(parts) ** 0.5
 
     def forward(self, batch: FieldBatch) -> Tensor:
         """Texts to (P, D)."""
@@ -98,6 +137,7 @@ class TextEncoder(nn.Module):
     Args:
         dim: D.
         vocab_size: Number of ids.
+        pieces: The word pieces in the order of the ids, for their letters in the summary; none leaves these out.
         depth: Blocks.
         num_heads: Heads of attention.
         dropout: Of embeddings and blocks.
@@ -109,6 +149,7 @@ class TextEncoder(nn.Module):
         *,
         dim: int,
         vocab_size: int,
+        pieces: Sequence[str] = (),
         depth: int = 2,
         num_heads: int = 4,
         dropout: float = 0.0,
@@ -118,8 +159,8 @@ class TextEncoder(nn.Module):
         self.dim = dim
         self.embeddings = nn.Embedding(vocab_size, dim)
         nn.init.normal_(self.embeddings.weight, std=0.1)
-        self.bag = NgramBag(vocab_size=vocab_size, dim=dim)
-        self.summary_dim = vocab_size + self.bag.num_buckets
+        self.bag = NgramBag(vocab_size=vocab_size, dim=dim, pieces=pieces)
+        self.summary_dim = sum(self.bag.widths)
         self.bag_norm = nn.LayerNorm(dim)
         self.dropout = Dropout(dropout)
         block = GatedBlock if gated else TransformerBlock
@@ -131,7 +172,7 @@ class TextEncoder(nn.Module):
         self.bag.initialise(batch.values["ids"], batch.lengths)
 
     def summarise(self, batch: FieldBatch) -> Tensor:
-        """(P, summary_dim): tf-idf of single ids and hashed pairs."""
+        """(P, summary_dim): tf-idf of single ids, hashed pairs and runs of letters."""
         return self.bag.frequencies(batch)
 
     def forward(self, batch: FieldBatch) -> Tokens:

@@ -25,7 +25,7 @@ NUM_NODES = 2 * MOST_LEAVES - 1
 # Most rows that it is grown on: with more, 64 leaves a tree are too coarse
 MOST_ROWS = 2000
 # Principal components of a thumbnail that the trees read: a split on one pixel says next to nothing
-NUM_COMPONENTS = 32
+NUM_COMPONENTS = 8
 # Each node keeps a number an output: with more the forest would weigh more than the network
 MOST_OUTPUTS = 64
 FEW_ROWS = 4
