@@ -1,4 +1,4 @@
-"""Texts to tokens. Shapes: P present rows, L ids of a row, T = L + 1 tokens, D width, V ids, G runs of letters an id."""
+"""Texts to tokens. Shapes: P present rows, L ids of a row, T = L + 1 tokens, D width, G runs of letters an id."""
 
 from __future__ import annotations
 
