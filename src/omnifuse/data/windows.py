@@ -31,12 +31,14 @@ class SoundWindow:
         if isinstance(samples, bytes):
             if len(samples) % 2:
                 raise MediaError("the samples have an odd number of bytes", fix="Send 16 bits a sample")
-            samples = np.frombuffer(samples, "<i2")
-        if samples.ndim != 1 or samples.dtype.kind not in "if":
-            raise MediaError(f"samples of shape {samples.shape} and type {samples.dtype}", fix="Give one channel")
-        if samples.dtype.kind == "f":
-            samples = np.clip(np.nan_to_num(samples), -1, 1) * (2**15 - 1)
-        self._samples = np.concatenate([self._samples, samples.astype(np.int16)])[-self._most :]
+            array: np.ndarray = np.frombuffer(samples, "<i2")
+        else:
+            array = samples
+        if array.ndim != 1 or array.dtype.kind not in "if":
+            raise MediaError(f"samples of shape {array.shape} and type {array.dtype}", fix="Give one channel")
+        if array.dtype.kind == "f":
+            array = np.clip(np.nan_to_num(array), -1, 1) * (2**15 - 1)
+        self._samples = np.concatenate([self._samples, array.astype(np.int16)])[-self._most :]
 
     @property
     def oldest_s(self) -> float | None:

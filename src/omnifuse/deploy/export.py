@@ -5,7 +5,6 @@ Shapes: E members, P rows, L steps, B rows, T tokens, D width, S features.
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -140,7 +139,6 @@ def _graph(
     """One module as the bytes of an ONNX model."""
     # What else follows for an axis (its sizes in other inputs, its smallest) is found by tracing
     shapes: Any = (tuple(dict.fromkeys(one, torch.export.Dim.DYNAMIC) for one in axes),)
-    buffer = io.BytesIO()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -155,7 +153,6 @@ def _graph(
                 verbose=False,
             )
             assert program is not None
-            program.save(buffer)
     except Exception as error:
         reason = str(error).strip().splitlines()
         raise OmnifuseError(
@@ -163,4 +160,5 @@ def _graph(
             where=reason[-1][:300] if reason else type(error).__name__,
             fix="Leave out the part, or report it with the command that made the model",
         ) from error
-    return buffer.getvalue()
+    content: bytes = program.model_proto.SerializeToString()
+    return content

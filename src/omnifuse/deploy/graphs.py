@@ -10,6 +10,7 @@ outputs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,10 +49,11 @@ class FieldGraph(nn.Module):
         batch = EvenFieldBatch(values, lengths, torch.ones(num_rows, dtype=torch.bool), steps)
         tokens, features = [], []
         for member in self.members:
-            encoder = member.encoders[member.fields.index(self.name)]  # type: ignore[union-attr,index,operator]
-            tokens.append(member.projectors({self.name: encoder(batch)})[self.name].values)  # type: ignore[operator]
+            own: Any = member
+            encoder = own.encoders[own.fields.index(self.name)]
+            tokens.append(own.projectors({self.name: encoder(batch)})[self.name].values)
             if self.summarised:
-                features.append(encoder.summarise(batch))  # type: ignore[operator]
+                features.append(encoder.summarise(batch))
         found = (torch.stack(tokens),)
         return (*found, torch.stack(features)) if features else found
 

@@ -111,8 +111,9 @@ class NgramBag(nn.Module):
 
     def _scaled(self, counts: Tensor) -> Tensor:
         """Each part to one length, all of them to length 1."""
-        parts = [F.normalize(part, dim=1, eps=1e-6) for part in counts.split(self.widths, dim=1)]
-        return torch.cat(parts, dim=1) / len(parts) ** 0.5
+        parts = [F.normalize(part, dim=1, eps=1e-6) for part in counts.split_with_sizes(self.widths, dim=1)]
+        joined: Tensor = torch.cat(parts, dim=1)
+        return joined / len(parts) ** 0.5
 
     def forward(self, batch: FieldBatch) -> Tensor:
         """Texts to (P, D)."""
