@@ -158,7 +158,7 @@ class Bench:
         return model
 
     def source(self) -> Any:
-        from omnifuse.api.members import training_targets
+        from omnifuse.api.member import training_targets
         from omnifuse.data.augment import Augmenter
         from omnifuse.training.batches import BatchSource
         from omnifuse.training.precision import choose_batch_size

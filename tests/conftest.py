@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -68,6 +69,18 @@ def fitted(rooms, tmp_path_factory) -> Fitted:
     return Fitted(model, run, rooms)
 
 
+@pytest.fixture(scope="session")
+def exported(fitted, tmp_path_factory) -> Path:
+    """A copy of the fitted run with its graphs."""
+    import omnifuse
+    from omnifuse.api.exporting import export_model
+
+    folder = tmp_path_factory.mktemp("exported") / "run"
+    shutil.copytree(fitted.run, folder)
+    export_model(omnifuse.load(folder), folder)
+    return folder
+
+
 def plain_rows(num_rows: int, *, seed: int = 0, holes: float = 0.0) -> list[dict[str, Any]]:
     """Rows without media: text, number, category, date, and a label of each kind."""
     draw = np.random.default_rng(seed)
@@ -125,7 +138,7 @@ class Problem:
 
     def source(self, *, batch_size: int = 8, seed: int = 0, **more: Any) -> Any:
         """Batches of all rows."""
-        from omnifuse.api.members import training_targets
+        from omnifuse.api.member import training_targets
         from omnifuse.training.batches import BatchSource
 
         targets = training_targets(self.prepared, self.prepared.schema, self.prepared.rows)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from omnifuse.api.store import described
+from omnifuse.api.store import spec_of
 from omnifuse.data.date import parse_date
 from omnifuse.data.media import MediaDoor, MediaLimits
 from omnifuse.data.numbers import parse_number
@@ -22,6 +22,7 @@ from omnifuse.data.tags import TagsPreprocessor
 from omnifuse.data.targets import class_text, tag_texts
 from omnifuse.data.text import TextPreprocessor
 from omnifuse.deploy import artefact
+from omnifuse.deploy.description import described
 from omnifuse.deploy.weights import encode_weights, read_weights
 from omnifuse.errors import OmnifuseError
 
@@ -153,7 +154,9 @@ def _read_model(part: str, data: bytes, folder: Path) -> None:
     manifest["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     manifest["digest"] = artefact._digest(manifest)
     (folder / artefact.MANIFEST).write_text(json.dumps(manifest))
-    described(artefact.load_artefact(folder).manifest)
+    manifest = artefact.load_artefact(folder).manifest
+    described(manifest)
+    spec_of(manifest)
 
 
 def _checked_pixels(pixels: np.ndarray) -> None:

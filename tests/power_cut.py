@@ -167,9 +167,9 @@ class Disk:
             self._cut()
 
     def _written(self, path: Path) -> None:
-        """Take in what a file holds by now."""
+        """Take in what a file holds by now; those of a folder were taken in when they were synced."""
         place = self._place(path)
-        if place is not None:
+        if place is not None and not path.is_dir():
             place[0].now[place[1]].now = path.read_bytes()
             self._cut()
 

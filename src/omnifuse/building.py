@@ -15,7 +15,7 @@ from omnifuse.layers import set_stochastic_depth
 from omnifuse.model import MultimodalModel
 from omnifuse.presets import ENSEMBLE, ENSEMBLE_FUSION, ModelSpec
 from omnifuse.schema import Modality, Schema
-from omnifuse.tasks import SHALLOW_HEADS, TASKS, readable_widths, shallow_names
+from omnifuse.tasks import SHALLOW_HEADS, TASKS, build_shallow, readable_widths, shallow_names
 
 
 def build_from_spec(
@@ -62,7 +62,7 @@ def build_from_spec(
     read = {name: readable_widths(name, encoders, modalities) for name in shallow_names(spec.shallow)}
     shallow = {
         target: {
-            name: SHALLOW_HEADS[name](widths_read, num_outputs[target], task.kind)  # type: ignore[arg-type]
+            name: build_shallow(name, widths_read, num_outputs[target], task.kind, modalities)  # type: ignore[arg-type]
             for name, widths_read in read.items()
             if widths_read and num_outputs[target] <= getattr(SHALLOW_HEADS[name], "most_outputs", math.inf)
         }

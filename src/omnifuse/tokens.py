@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from omnifuse.layers.masks import all_real
+
 
 @dataclass(frozen=True)
 class FieldBatch:
@@ -34,6 +36,37 @@ class FieldBatch:
         """The same batch on another device."""
         moved = {name: value.to(device, non_blocking=True) for name, value in self.values.items()}
         return FieldBatch(moved, self.lengths.to(device), self.present.to(device))
+
+    @property
+    def is_even(self) -> bool:
+        """Whether all rows are known to be of one length, so that nothing is padded."""
+        return self.lengths.shape[0] == 1
+
+    def unpack(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Values (sum of lengths, ...) of all rows to padded (P, T, ...) and mask (P, T), see `pad_packed`."""
+        return pad_packed(values, self.lengths)
+
+
+@dataclass(frozen=True)
+class EvenFieldBatch(FieldBatch):
+    """A field of rows of one length each: what an exported encoder is given.
+
+    Attributes:
+        steps: The length of every row.
+    """
+
+    steps: int = 1
+
+    @property
+    def is_even(self) -> bool:
+        """Always."""
+        return True
+
+    def unpack(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Values (P x steps, ...) to (P, steps, ...) and a mask of ones."""
+        num_rows = self.lengths.shape[0]
+        mask = torch.ones((num_rows, self.steps), dtype=torch.bool, device=values.device)
+        return values.view(num_rows, self.steps, *values.shape[1:]), mask
 
 
 @dataclass(frozen=True)
@@ -95,7 +128,7 @@ class Fused:
 
 def masked_mean(item: Tokens) -> Tensor:
     """(B, D) mean of the real tokens; zeros where a row has none."""
-    if bool(item.mask.all()) and item.mask.numel():
+    if all_real(item.mask) and item.mask.numel():
         return item.values.mean(dim=1)
     weights = item.mask.to(item.values.dtype).unsqueeze(-1)
     return (item.values * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)

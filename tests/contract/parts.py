@@ -46,6 +46,7 @@ def public_modules(package: ModuleType) -> set[type[nn.Module]]:
 
 class _TextStub:
     vocab_size = VOCAB_SIZE
+    pieces = tuple(f"word{number}" for number in range(VOCAB_SIZE))
 
 
 class _ImageStub:

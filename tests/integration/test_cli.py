@@ -23,7 +23,20 @@ from omnifuse.cli.fit import print_result
 from omnifuse.cli.main import app, run
 
 QUICK = ["--preset", "tiny", "--epochs", "1", "--no-baselines", "--logger", "none", "--report-media", "none"]
-VERBS = ("demo", "inspect", "fit", "evaluate", "predict", "embed", "doctor", "list")
+VERBS = (
+    "demo",
+    "inspect",
+    "fit",
+    "evaluate",
+    "predict",
+    "embed",
+    "export",
+    "edge",
+    "registry",
+    "serve",
+    "doctor",
+    "list",
+)
 METRIC = {"value", "low", "high"}
 
 

@@ -12,7 +12,10 @@ import pytest
 import omnifuse
 
 # Modules that need more than the usual installation, by what they need
-EXTRAS = ("onnxruntime", "transformers", "av", "wandb", "ray", "starlette", "uvicorn")
+EXTRAS = (
+    "onnxruntime", "transformers", "av", "wandb", "ray",
+    "fastapi", "starlette", "uvicorn", "h11", "python_multipart", "websockets", "prometheus_client",
+)  # fmt: skip
 FEWEST_EXAMPLES = 20
 
 

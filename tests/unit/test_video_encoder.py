@@ -51,7 +51,7 @@ def test_a_token_a_frame_up_to_a_limit(encoder):
 def test_thumbnails_by_hand():
     frames = np.stack([np.full((16, 16, 3), level, np.uint8) for level in (0, 51, 102)])
     batch = batch_of([frames, frames[::-1].copy(), frames[:1]])
-    found = MotionThumbnails().measure(batch.values["pixels"], batch.lengths)
+    found = MotionThumbnails().measure(batch)
     mean, spread, trend = found.split(192, dim=1)
     torch.testing.assert_close(mean[:, 0], torch.tensor([0.2, 0.2, 0.0]))
     torch.testing.assert_close(spread[:, 0], torch.tensor([0.02667, 0.02667, 0.0]).sqrt(), atol=2e-4, rtol=0)

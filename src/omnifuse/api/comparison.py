@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from omnifuse.api.members import Budget, Network, Task, answers_of_members, restrict, train_members
+from omnifuse.api.budget import Budget
+from omnifuse.api.member import Task
+from omnifuse.api.members import Network, answers_of_members, restrict, train_members
 from omnifuse.api.options import FitOptions, Listener
 from omnifuse.api.partition import Partition
 from omnifuse.api.prepare import Prepared

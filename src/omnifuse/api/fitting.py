@@ -26,7 +26,8 @@ from omnifuse.schema import Schema
 if TYPE_CHECKING:
     from omnifuse.api.fusions import FusionTable
     from omnifuse.api.measuring import Trained
-    from omnifuse.api.members import Network, Task
+    from omnifuse.api.member import Task
+    from omnifuse.api.members import Network
     from omnifuse.api.model import Model
     from omnifuse.api.partition import Partition
     from omnifuse.api.prepare import Prepared
@@ -256,9 +257,9 @@ class _Fit:
 
     def _open_valid(self, prepared: Prepared) -> Asked | None:
         """Decode the table that is scored, so that a fault in it is told before the training."""
-        from omnifuse.api.decode import decode
         from omnifuse.api.scoring import labels_of
         from omnifuse.api.simple import Asked
+        from omnifuse.data.decode import decode
 
         if self.valid is None:
             return None
@@ -298,7 +299,7 @@ class _Fit:
     ) -> tuple[Preset, dict[int, Network]]:
         """Train every fusion asked for; the preset with the one that is taken, and its networks by seed."""
         from omnifuse.api.fusions import compare_fusions
-        from omnifuse.api.members import Task
+        from omnifuse.api.member import Task
 
         task = Task("table", preset.model, preset.training, prepared.schema, self.options.out, self.options.seed)
         task, seconds = self._choose_table(prepared, partition, task, seconds)
@@ -350,10 +351,12 @@ class _Fit:
         *,
         network: Network | None,
     ) -> Trained:
+        from omnifuse.api.budget import Budget
         from omnifuse.api.comparison import compare, no_comparison
         from omnifuse.api.curve import score_curve
         from omnifuse.api.measuring import measure
-        from omnifuse.api.members import Budget, Task, train_members
+        from omnifuse.api.member import Task
+        from omnifuse.api.members import train_members
 
         task = Task(f"seed{seed}", preset.model, preset.training, prepared.schema, self.options.out, seed)
         if network is None:

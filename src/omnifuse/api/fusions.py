@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from omnifuse.api.budget import Budget
 from omnifuse.api.comparison import subset_scores
-from omnifuse.api.members import Budget, Network, Task, train_members
+from omnifuse.api.member import Task
+from omnifuse.api.members import Network, train_members
 from omnifuse.api.options import FitOptions, Listener
 from omnifuse.api.partition import Partition
 from omnifuse.api.prepare import Prepared

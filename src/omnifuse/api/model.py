@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from omnifuse.api.decode import Decoded, decode
-from omnifuse.data.history import check_earlier, with_history
+from omnifuse.data.decode import Decoded
 from omnifuse.data.tables import Table, open_table
-from omnifuse.errors import InputError, did_you_mean
-from omnifuse.readout.predictions import make_predictions
+from omnifuse.readout.answering import Answering
+from omnifuse.readout.raw import RawOutputs
 from omnifuse.readout.target_readout import TargetReadout
-from omnifuse.schema import Prediction, Schema
+from omnifuse.schema import Schema
 
 if TYPE_CHECKING:
     from omnifuse.model import Ensemble, MultimodalModel
-    from omnifuse.readout.raw import RawOutputs
-
-CHUNK_ROWS = 512
 
 
-class Model:
+class Model(Answering):
     """A trained model with its preprocessing and calibration.
 
     Made by `omnifuse.fit` and `omnifuse.load`.
@@ -60,25 +55,6 @@ class Model:
         self.folder = folder
 
     @property
-    def fields(self) -> tuple[str, ...]:
-        """Names of the model's inputs."""
-        return tuple(item.name for item in self.schema.inputs)
-
-    @property
-    def metrics(self) -> dict[str, Any]:
-        """What was measured when the model was fitted (targets, fusion verdict, cost)."""
-        return dict(self.manifest.get("metrics", {}))
-
-    def decode(self, table: Table, *, confined: bool = False) -> Decoded:
-        """Decode the rows of a table with the model's own preprocessing.
-
-        Args:
-            table: Rows to read; absent columns count as missing, others are ignored.
-            confined: Refuse media outside the table's folder (`--media-root`, served requests).
-        """
-        return decode(table, self.schema, self.preprocessors, confined=confined)
-
-    @property
     def members(self) -> list[MultimodalModel]:
         """The networks whose answers are averaged."""
         members: list[MultimodalModel] = list(self.network.members)  # type: ignore[arg-type]
@@ -94,122 +70,6 @@ class Model:
         heads = frozenset[str]().union(*(readout.heads(present) for readout in self.readouts.values()))
         raws = run_subsets(self.members, decoded.packs, rows, [subset], batch_size=128, vectors=vectors, heads=heads)
         return raws[subset]
-
-    def opened(self, source: Any, *, media_root: Path | None = None, history: Any = None) -> Table:
-        """The table of a source, with the past of each row where the model reads it.
-
-        Args:
-            source: As for `predict`.
-            media_root: As for `predict`.
-            history: Rows that are earlier than those of `source`, as for `predict`.
-
-        Raises:
-            InputError: A history is given that the model does not read, or without the columns of its time and group.
-        """
-        table = source if isinstance(source, Table) else open_table(source, media_root=media_root)
-        if history is None:
-            return with_history(table, self.schema.history)
-        if self.schema.history is None:
-            raise InputError("the model reads no history", fix="Fit it with --time COLUMN, or leave the history out")
-        earlier = open_table(history)
-        check_earlier(earlier, self.schema.history)
-        return with_history(table, self.schema.history, earlier)
-
-    def stream(
-        self, source: Any, *, proba: bool = False, media_root: Path | None = None, history: Any = None
-    ) -> Iterator[list[Prediction]]:
-        """Predict a table of any size in chunks, in the table's order, with bounded memory.
-
-        Args:
-            source: Path, frame, or list of dicts; media cells may be paths, bytes, arrays or PIL images.
-            proba: Also give the probability of each class.
-            media_root: Resolve media paths against this folder and refuse whatever lies outside it.
-            history: As for `predict`. Of a model that reads history, the numbers of the whole table are held (8 bytes a
-                cell), and where it reads earlier texts the last 1,000 characters of each; all else is read chunk by
-                chunk.
-
-        Yields:
-            The predictions of up to 512 rows.
-        """
-        table = self.opened(source, media_root=media_root, history=history)
-        start = 0
-        for chunk in table.batches(CHUNK_ROWS):
-            yield self._predict_chunk(chunk, start, proba=proba, confined=media_root is not None)
-            start += chunk.num_rows
-
-    def _predict_chunk(self, chunk: Table, start: int, *, proba: bool, confined: bool) -> list[Prediction]:
-        decoded = self.decode(chunk, confined=confined)
-        warnings: list[list[str]] = [list(decoded.notes) for _ in range(chunk.num_rows)]
-        for cell in decoded.bad:
-            warnings[cell.row].append(f"{cell.field}: {cell.reason}")
-        for pack in decoded.packs.values():
-            for remark in pack.remarks:
-                warnings[remark.row].append(f"{remark.field}: {remark.text}")
-        ids = [name for name in self.schema.ids if name in chunk.columns]
-        columns = {name: chunk.cells(name) for name in ids}
-        row_ids: list[str | int] = [
-            start + number if not ids else columns[ids[0]][number] for number in range(chunk.num_rows)
-        ]
-        return make_predictions(
-            self.raw(decoded),
-            self.readouts,
-            row_ids=row_ids,
-            warnings=warnings,
-            model_id=self.model_id,
-            proba=proba,
-            ids=[{name: columns[name][number] for name in ids} for number in range(chunk.num_rows)],
-        )
-
-    def predict(
-        self, source: Any, *, proba: bool = False, media_root: Path | None = None, history: Any = None
-    ) -> list[Prediction]:
-        """Predict every row.
-
-        Args:
-            source: Path, polars or pandas frame, or list of dicts.
-            proba: Also give the probability of each class.
-            media_root: Resolve media paths against this folder and refuse whatever lies outside it.
-            history: A table of earlier rows, of the same groups, which are not answered. A model that was fitted with
-                `time` reads them, and the earlier rows of `source` itself, as the past of each row.
-
-        Returns:
-            One `Prediction` a row, in order. A bad cell is missing and named in `warnings`; a row with nothing
-            readable has `error` set.
-        """
-        return [
-            answer
-            for chunk in self.stream(source, proba=proba, media_root=media_root, history=history)
-            for answer in chunk
-        ]
-
-    def predict_proba(self, source: Any, *, target: str | None = None) -> np.ndarray:
-        """Calibrated probabilities (R, C) of one target's classes, in the order of `schema.targets[..].classes`."""
-        name = target or self.schema.targets[0].name
-        if name not in self.readouts:
-            raise InputError(f"the model has no target '{name}'", fix=did_you_mean(name, self.readouts))
-        table = self.opened(source)
-        chunks = [self.readouts[name].scores(self.raw(self.decode(chunk))) for chunk in table.batches(CHUNK_ROWS)]
-        return np.concatenate(chunks)
-
-    def embed(self, source: Any, *, media_root: Path | None = None) -> dict[str, np.ndarray]:
-        """Vectors of unit length in the unified space.
-
-        Args:
-            source: As for `predict`.
-            media_root: As for `predict`.
-
-        Returns:
-            `embedding` (R, E * D), fused; and `embedding_<field>` (R, E * D) of each field, NaN where absent.
-        """
-        table = self.opened(source, media_root=media_root)
-        parts: dict[str, list[np.ndarray]] = {}
-        for chunk in table.batches(CHUNK_ROWS):
-            raw = self.raw(self.decode(chunk, confined=media_root is not None), vectors=True)
-            assert raw.pooled is not None
-            parts.setdefault("embedding", []).append(_unit(raw.pooled))
-            for name, pooled in raw.field_pooled.items():
-                parts.setdefault(f"embedding_{name}", []).append(_unit(pooled))
-        return {name: np.concatenate(chunks) for name, chunks in parts.items()}
 
     def evaluate(self, source: Any, *, media_root: Path | None = None, seed: int = 0) -> dict[str, Any]:
         """Scores with intervals, every subset of fields, calibration and cost on a labelled table.
@@ -233,9 +93,3 @@ class Model:
         from omnifuse.api.store import save_model
 
         return save_model(self, Path(folder))
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1; NaN rows stay NaN."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(length, 1e-12), dtype=np.float32)

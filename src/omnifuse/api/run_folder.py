@@ -16,6 +16,7 @@ from omnifuse.api.prepare import Prepared
 from omnifuse.api.reporting import write_fit_report
 from omnifuse.api.scoring import cost_of
 from omnifuse.api.store import save_model, save_singles
+from omnifuse.deploy.held_back import save_held_back
 from omnifuse.files import remove_folder
 from omnifuse.presets import Preset
 
@@ -69,6 +70,7 @@ def save_run(
     }
     remove_folder(singles_folder(out))
     save_model(model, out / "model")
+    save_held_back(out, prepared.packs, rows)
     save_singles(as_models(trained.comparison, prepared), out)
     model.folder = out
 

@@ -31,8 +31,8 @@ from omnifuse.training.batches import make_batch
 from omnifuse.training.predict import Subset, run_subsets
 
 if TYPE_CHECKING:
-    from omnifuse.api.decode import Decoded
     from omnifuse.api.model import Model
+    from omnifuse.data.decode import Decoded
     from omnifuse.data.pack import Pack
     from omnifuse.data.tables import Table
 
@@ -194,7 +194,7 @@ def bare_readout(
         rows: Rows that were learnt from.
         level: Share of a number's intervals that shall hold the truth.
     """
-    from omnifuse.api.members import number_scale
+    from omnifuse.api.member import number_scale
 
     names = tuple(item.name for item in schema.inputs)
     known = encoded[rows][known_rows(target.kind, encoded[rows])]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from omnifuse.api.members import Task, judge_on, prepare_member
+from omnifuse.api.member import Task, judge_on, prepare_member
 from omnifuse.api.options import FitOptions, Listener
 from omnifuse.api.partition import MemberRows, Partition
 from omnifuse.api.prepare import Prepared

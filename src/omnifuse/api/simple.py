@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from omnifuse.api.decode import Decoded
 from omnifuse.api.partition import Partition
 from omnifuse.api.prepare import Prepared
+from omnifuse.data.decode import Decoded
 from omnifuse.data.pack import Pack, stack_packs
 from omnifuse.data.tables import Table
 from omnifuse.evaluation import BaselineData, simple_baselines

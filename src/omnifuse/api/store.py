@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +11,12 @@ import numpy as np
 from omnifuse import __version__
 from omnifuse.api.options import need_training
 from omnifuse.deploy.artefact import Artefact, load_artefact, save_artefact
+from omnifuse.deploy.description import described, reading_manifest
 from omnifuse.errors import ArtefactError
 
 if TYPE_CHECKING:
     from omnifuse.api.model import Model
     from omnifuse.presets import ModelSpec
-    from omnifuse.readout.target_readout import TargetReadout
-    from omnifuse.schema import Schema
-
-MAX_MEMBERS = 64
 
 
 def save_model(model: Model, folder: Path) -> Path:
@@ -62,10 +56,10 @@ def load_model(folder: str | Path) -> Model:
 
     artefact = load_artefact(folder)
     manifest = artefact.manifest
-    found = described(manifest)
-    with _reading():
+    found, spec = described(manifest), spec_of(manifest)
+    with reading_manifest():
         network = Ensemble(
-            [build_from_spec(found.schema, found.preprocessors, found.spec, member=n) for n in range(found.num_members)]
+            [build_from_spec(found.schema, found.preprocessors, spec, member=n) for n in range(found.num_members)]
         )
     _check_keys(network.state_dict(), artefact.weights)
     network.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in artefact.weights.items()})
@@ -80,52 +74,16 @@ def load_model(folder: str | Path) -> Model:
     )
 
 
-@dataclass(frozen=True)
-class Description:
-    """What the manifest of a model says, read: nothing is built of it yet."""
-
-    schema: Schema
-    preprocessors: dict[str, Any]
-    readouts: dict[str, TargetReadout]
-    spec: ModelSpec
-    num_members: int
-
-
-def described(manifest: dict[str, Any]) -> Description:
-    """Read the manifest of a model.
+def spec_of(manifest: dict[str, Any]) -> ModelSpec:
+    """What the networks of a model are built of.
 
     Raises:
-        ArtefactError: It was not made by fit.
+        ArtefactError: The manifest was not made by fit.
     """
-    from omnifuse.data.preprocessors import preprocessors_from_json
     from omnifuse.presets import ModelSpec
-    from omnifuse.readout.target_readout import TargetReadout
-    from omnifuse.schema import Schema
 
-    with _reading():
-        num_members = int(manifest["num_members"])
-        if not 1 <= num_members <= MAX_MEMBERS:
-            raise ValueError(f"{num_members} members")
-        return Description(
-            Schema.from_json(manifest["schema"]),
-            preprocessors_from_json(manifest["preprocessors"]),
-            {name: TargetReadout.from_json(data) for name, data in manifest["readouts"].items()},
-            ModelSpec.from_json(manifest["spec"]),
-            num_members,
-        )
-
-
-@contextmanager
-def _reading() -> Iterator[None]:
-    """Say of a manifest with sound digests but senseless content that it was not made by fit."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-        raise ArtefactError(
-            "the model's description cannot be read",
-            where=f"{type(error).__name__}: {error}",
-            fix="Use the folder as fit wrote it",
-        ) from None
+    with reading_manifest():
+        return ModelSpec.from_json(manifest["spec"])
 
 
 def save_singles(models: dict[str, Model], folder: Path) -> None:

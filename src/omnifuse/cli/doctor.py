@@ -17,6 +17,10 @@ EXTRAS = {
     "train": ("torch", "lightning", "torchmetrics", "scikit-learn", "tensorboard", "jinja2"),
     "video": ("av",),
     "wandb": ("wandb",),
+    "export": ("onnx", "onnxscript", "onnxruntime"),
+    "edge": ("onnxruntime",),
+    "registry": ("cryptography", "fsspec"),
+    "serve": ("fastapi", "uvicorn", "python-multipart", "websockets", "prometheus-client"),
 }
 CORE = ("numpy", "polars", "pyarrow", "typer", "rich", "pillow", "soundfile", "soxr", "tokenizers", "safetensors")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from omnifuse.errors import InputError
+from omnifuse.schema import Modality
 
 MAX_FOLDER_FILES = 500_000
 MAX_FOLDER_TEXT_BYTES = 512 * 1024 * 1024
@@ -22,6 +23,12 @@ _FILE_COLUMNS = {
     **dict.fromkeys((".mp4", ".m4v", ".mkv", ".avi", ".mov", ".webm", ".mpg", ".mpeg"), "video"),
     ".txt": "text",
 }
+
+
+def medium_of(path: Path) -> Modality | None:
+    """What a file is taken for by the end of its name, None where it is no medium and no text."""
+    kind = _FILE_COLUMNS.get(path.suffix.lower())
+    return None if kind is None else Modality(kind)
 
 
 @dataclass

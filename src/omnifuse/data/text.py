@@ -133,6 +133,12 @@ class TextPreprocessor:
         """Number of ids, the special tokens included."""
         return int(self._tokenizer.get_vocab_size())
 
+    @property
+    def pieces(self) -> tuple[str, ...]:
+        """The word pieces in the order of their ids."""
+        found: dict[str, int] = self._tokenizer.get_vocab()
+        return tuple(sorted(found, key=found.__getitem__))
+
     @cached_property
     def _tokenizer(self) -> Tokenizer:
         # Only vocabulary and merges are read from the stored form: patterns found in a file are never compiled.

@@ -134,6 +134,21 @@ def _check_files(folder: Path, manifest: dict[str, Any]) -> None:
             )
 
 
+def check_artefact(folder: str | Path) -> tuple[Path, str]:
+    """Check a model folder, every digest included, without reading its weights into memory.
+
+    Returns:
+        The model folder and the model id.
+
+    Raises:
+        ArtefactError: As `load_artefact`.
+    """
+    path = find_model_folder(folder)
+    manifest = _read_manifest(path)
+    _check_files(path, manifest)
+    return path, str(manifest["digest"])[:12]
+
+
 def load_artefact(folder: str | Path) -> Artefact:
     """Read a model folder with every digest checked.
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from omnifuse.layers import MLP, ConvBlock, Dropout, GatedBlock, TransformerBlock, sinusoids
 from omnifuse.layers.convolution import rectify
 from omnifuse.layers.time_tokens import time_tokens
-from omnifuse.tokens import FieldBatch, Tokens, pad_packed
+from omnifuse.tokens import FieldBatch, Tokens
 
 NUM_CEPSTRA = 20
 MAX_TOKENS = 16
@@ -149,17 +149,17 @@ class ConvAudioEncoder(nn.Module):
         """Measure training sounds."""
         frames = batch.values["log_mel"].float()
         self.scale.initialise(frames)
-        self.statistics.initialise(*pad_packed(frames, batch.lengths))
+        self.statistics.initialise(*batch.unpack(frames))
 
     def summarise(self, batch: FieldBatch) -> Tensor:
         """(P, summary_dim): standardised statistics over time, about unit length."""
-        frames, mask = pad_packed(batch.values["log_mel"].float(), batch.lengths)
+        frames, mask = batch.unpack(batch.values["log_mel"].float())
         out: Tensor = self.statistics(frames, mask) / math.sqrt(self.summary_dim)
         return out
 
     def forward(self, batch: FieldBatch) -> Tokens:
         """log_mel (sum F, C) to (P, T, D); the first token holds the statistics."""
-        frames, mask = pad_packed(batch.values["log_mel"].float(), batch.lengths)
+        frames, mask = batch.unpack(batch.values["log_mel"].float())
         if not frames.shape[0]:
             return Tokens(frames.new_zeros((0, 1, self.dim)), mask.new_zeros((0, 1)))
         numbers = self.statistics(frames, mask)
@@ -224,7 +224,7 @@ class TransformerAudioEncoder(nn.Module):
 
     def forward(self, batch: FieldBatch) -> Tokens:
         """log_mel (sum F, C) to (P, F / 4, D)."""
-        frames, mask = pad_packed(batch.values["log_mel"].float(), batch.lengths)
+        frames, mask = batch.unpack(batch.values["log_mel"].float())
         if not frames.shape[0]:
             return Tokens(frames.new_zeros((0, 1, self.dim)), mask.new_zeros((0, 1)))
         values = (self.scale(frames) * mask.unsqueeze(-1)).transpose(1, 2)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from omnifuse.layers import TransformerBlock
+from omnifuse.layers.masks import all_real
 from omnifuse.tokens import Tokens
 
 
@@ -39,7 +40,7 @@ class Projectors(nn.Module):
             index = self.order.index(name)
             mark = self.field_embeddings[index] + self.modality_embeddings[self.kinds.index(self.modalities[name])]
             values: Tensor = self.norms[index](self.layers[index](item.values)) + mark
-            if not bool(item.mask.all()):
+            if not all_real(item.mask):
                 values = values * item.mask.unsqueeze(-1)
             projected[name] = Tokens(values, item.mask)
         return projected

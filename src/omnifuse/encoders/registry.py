@@ -64,7 +64,9 @@ def _deep(options: EncoderOptions) -> dict[str, Any]:
 
 
 def _text(preprocessor: Any, options: EncoderOptions) -> nn.Module:
-    return TextEncoder(vocab_size=preprocessor.vocab_size, gated=options.gated, **_deep(options))
+    return TextEncoder(
+        vocab_size=preprocessor.vocab_size, pieces=preprocessor.pieces, gated=options.gated, **_deep(options)
+    )
 
 
 def _image_conv(preprocessor: Any, options: EncoderOptions) -> nn.Module:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from omnifuse.layers import MLP, Dropout, GatedBlock, TransformerBlock
 from omnifuse.layers.time_tokens import time_tokens
-from omnifuse.tokens import FieldBatch, Tokens, pad_packed
+from omnifuse.tokens import FieldBatch, Tokens
 
 MAX_TOKENS = 16
 MAX_PATCHES, SHORTEST_PATCH = 32, 4
@@ -128,9 +128,9 @@ class _SeriesEncoder(nn.Module, ABC):
 
     def _padded(self, batch: FieldBatch) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Values (P, F, C), times (P, F), observed (P, F, C) and mask (P, F)."""
-        values, mask = pad_packed(batch.values["values"].float(), batch.lengths)
-        time_s, _ = pad_packed(batch.values["time_s"].float(), batch.lengths)
-        observed, _ = pad_packed(batch.values["observed"], batch.lengths)
+        values, mask = batch.unpack(batch.values["values"].float())
+        time_s, _ = batch.unpack(batch.values["time_s"].float())
+        observed, _ = batch.unpack(batch.values["observed"])
         return values, time_s, observed, mask
 
     def _inputs(self, values: Tensor, time_s: Tensor, observed: Tensor, mask: Tensor) -> Tensor:
@@ -256,7 +256,8 @@ class PatchSeriesEncoder(_SeriesEncoder):
     def _over_time(self, inputs: Tensor, time_s: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         lengths = mask.sum(dim=1)
         counts = torch.div(lengths + self.patch - 1, self.patch, rounding_mode="floor")
-        num_patches = int(counts.max())
+        # The longest row fills the batch
+        num_patches = (mask.shape[1] + self.patch - 1) // self.patch
         # (P, T x patch) step of each place of a patch; a row's first patch may begin before its first step
         place = torch.arange(num_patches * self.patch, device=mask.device)[None, :]
         index = place + (lengths - counts * self.patch)[:, None]

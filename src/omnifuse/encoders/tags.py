@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from omnifuse.layers import Dropout
-from omnifuse.tokens import FieldBatch, Tokens, pad_packed
+from omnifuse.tokens import EvenFieldBatch, FieldBatch, Tokens
 
 MAX_TOKENS = 32
 MAX_SUMMARY_TAGS = 4096
@@ -40,8 +40,11 @@ class TagsEncoder(nn.Module):
     def summarise(self, batch: FieldBatch) -> Tensor:
         """(P, summary_dim): which tags are there, of unit length."""
         ids, lengths = batch.values["tags"].long(), batch.lengths
-        rows = torch.repeat_interleave(torch.arange(lengths.shape[0], device=ids.device), lengths)
         found = torch.zeros((lengths.shape[0], self.num_read), device=ids.device)
+        if isinstance(batch, EvenFieldBatch):
+            places = batch.unpack(ids % self.num_read)[0]
+            return F.normalize(found.scatter(1, places, torch.ones_like(places, dtype=found.dtype)), dim=1)
+        rows = torch.repeat_interleave(torch.arange(lengths.shape[0], device=ids.device), lengths)
         found[rows, ids % self.num_read] = 1.0
         return F.normalize(found, dim=1)
 
@@ -53,10 +56,13 @@ class TagsEncoder(nn.Module):
             return Tokens(
                 weight.new_zeros((0, 1, self.dim)), torch.zeros((0, 1), dtype=torch.bool, device=weight.device)
             )
-        starts = lengths.cumsum(0) - lengths
-        summed = self.whole(packed, starts) / lengths.to(self.whole.weight.dtype).sqrt().unsqueeze(1)
+        ids, mask = batch.unpack(packed)
+        if isinstance(batch, EvenFieldBatch):
+            summed = F.embedding(ids, self.whole.weight).sum(dim=1)
+        else:
+            summed = self.whole(packed, lengths.cumsum(0) - lengths)
+        summed = summed / lengths.to(self.whole.weight.dtype).sqrt().unsqueeze(1)
         whole = self.whole_norm(self.dropout(summed)).unsqueeze(1)
-        ids, mask = pad_packed(packed, lengths)
         ids, mask = ids[:, :MAX_TOKENS], mask[:, :MAX_TOKENS]
         tokens = self.norm(self.dropout(self.embeddings(ids)))
         return Tokens(torch.cat([whole, tokens], dim=1), F.pad(mask, (1, 0), value=True))

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from omnifuse.encoders.image import PixelScale, conv_stages
 from omnifuse.layers import MLP, ConvBlock, GatedBlock, TransformerBlock
+from omnifuse.layers.masks import is_exporting
 from omnifuse.layers.positions import grid_positions
 from omnifuse.layers.time_tokens import time_tokens
-from omnifuse.tokens import FieldBatch, Tokens, pad_packed
+from omnifuse.tokens import EvenFieldBatch, FieldBatch, Tokens
 
 MAX_TOKENS = 32
 # Places a side of the last map that a frame vector reads
@@ -59,7 +60,7 @@ class MotionThumbnails(nn.Module):
 
     The trend is what a mean and a deviation are blind to: played backwards, a clip has the same of these.
 
-    Shape: pixels (N, H, W, 3) and lengths (P,) to (P, 576), about unit length.
+    Shape: a batch of pixels (N, H, W, 3) to (P, 576), about unit length.
     """
 
     mean: Tensor
@@ -71,12 +72,14 @@ class MotionThumbnails(nn.Module):
         self.register_buffer("mean", torch.zeros(self.width))
         self.register_buffer("scale", torch.ones(self.width))
 
-    def measure(self, pixels: Tensor, lengths: Tensor) -> Tensor:
+    def measure(self, batch: FieldBatch) -> Tensor:
         """Raw features (P, 576); pixels count from 0 to 1."""
+        pixels = batch.values["pixels"]
         # Some frames at a time: all of them as floats would be four times what they are as bytes
-        small = [_thumbnails(part) for part in torch.split(pixels, _CHUNK)]
+        parts = [pixels] if is_exporting() else torch.split(pixels, _CHUNK)
+        small = [_thumbnails(part) for part in parts]
         frames = torch.cat(small) if small else pixels.new_zeros((0, self.width // 3), dtype=torch.float32)
-        padded, mask = pad_packed(frames, lengths)
+        padded, mask = batch.unpack(frames)
         weights = mask.unsqueeze(-1).float()
         count = weights.sum(dim=1).clamp(min=1)
         mean = (padded * weights).sum(dim=1) / count
@@ -88,16 +91,16 @@ class MotionThumbnails(nn.Module):
         trend = (rest * course).sum(dim=1) / count
         return torch.cat([mean, spread, trend], dim=1)
 
-    def initialise(self, pixels: Tensor, lengths: Tensor) -> None:
+    def initialise(self, batch: FieldBatch) -> None:
         """Measure training clips."""
-        if lengths.shape[0] > 1:
-            found = self.measure(pixels, lengths)
+        if batch.lengths.shape[0] > 1:
+            found = self.measure(batch)
             self.mean.copy_(found.mean(dim=0))
             self.scale.copy_(found.std(dim=0).clamp(min=4e-3))
 
-    def forward(self, pixels: Tensor, lengths: Tensor) -> Tensor:
-        """Pixels to features."""
-        found = (self.measure(pixels, lengths) - self.mean) / self.scale
+    def forward(self, batch: FieldBatch) -> Tensor:
+        """Clips to features."""
+        found = (self.measure(batch) - self.mean) / self.scale
         return found.clamp(-4, 4) / math.sqrt(self.width)
 
 
@@ -106,8 +109,13 @@ def _thumbnails(pixels: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(pixels.float().permute(0, 3, 1, 2) / 255, (_SIDE, _SIDE)).flatten(1)
 
 
-def _with_changes(values: Tensor, lengths: Tensor) -> Tensor:
+def _with_changes(values: Tensor, batch: FieldBatch) -> Tensor:
     """Scaled pixels (N, 3, H, W) to (N, 6, H, W): beside them what changed since the frame before, 0 at the first."""
+    lengths = batch.lengths
+    if isinstance(batch, EvenFieldBatch):
+        clips = batch.unpack(values)[0]
+        changes = torch.cat([torch.zeros_like(clips[:, :1]), clips[:, 1:] - clips[:, :-1]], dim=1).flatten(0, 1)
+        return torch.cat([values, changes], dim=1)
     changes = torch.zeros_like(values)
     changes[1:] = values[1:] - values[:-1]
     if values.shape[0]:
@@ -131,11 +139,11 @@ class _VideoEncoder(nn.Module):
         # Neighbouring frames are nearly alike: every few of many tell as much
         self.scale.initialise(pixels[:: max(1, pixels.shape[0] // 4096)])
         self.clock.initialise(batch.values["time_s"], batch.lengths)
-        self.thumbnails.initialise(pixels, batch.lengths)
+        self.thumbnails.initialise(batch)
 
     def summarise(self, batch: FieldBatch) -> Tensor:
         """(P, summary_dim): standardised thumbnails of mean, deviation and trend over time."""
-        out: Tensor = self.thumbnails(batch.values["pixels"], batch.lengths)
+        out: Tensor = self.thumbnails(batch)
         return out
 
     def _nothing(self, batch: FieldBatch) -> Tokens:
@@ -195,13 +203,13 @@ class FrameVideoEncoder(_VideoEncoder):
         """Pixels (N, H, W, 3) and time_s (N,) to (P, T, D), T <= 32: a token a frame, or of neighbouring ones."""
         if not batch.lengths.shape[0]:
             return self._nothing(batch)
-        maps = F.relu(self.stem(_with_changes(self.scale(batch.values["pixels"]), batch.lengths)))
+        maps = F.relu(self.stem(_with_changes(self.scale(batch.values["pixels"]), batch)))
         for block in self.blocks:
             maps = block(maps)
         if maps.shape[2:] != self.grid:
             maps = F.adaptive_avg_pool2d(maps, self.grid)
         frames = self.frame_norm(self.flatten(maps.flatten(1))) + self.clock(batch.values["time_s"])
-        tokens, mask = pad_packed(frames, batch.lengths)
+        tokens, mask = batch.unpack(frames)
         for layer in self.over_time:
             tokens = layer(tokens, mask)
         return Tokens(*time_tokens(self.norm(tokens), mask, MAX_TOKENS))
@@ -219,8 +227,12 @@ class _SpaceTimeBlock(nn.Module):
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
         """(P, F, S, D) and (P, F) to the same."""
         num_rows, num_frames, num_places, dim = tokens.shape
-        frames = tokens[mask]
-        tokens = tokens.masked_scatter(mask[:, :, None, None], self.space(frames, None).to(tokens.dtype))
+        if is_exporting():
+            # Rows of one length: every frame is real
+            tokens = self.space(tokens.flatten(0, 1), None).view(num_rows, num_frames, num_places, dim)
+        else:
+            frames = tokens[mask]
+            tokens = tokens.masked_scatter(mask[:, :, None, None], self.space(frames, None).to(tokens.dtype))
         # (P, F, S, D) -> (P * S, F, D): each place is a sequence of its own
         across = tokens.transpose(1, 2).reshape(num_rows * num_places, num_frames, dim)
         across = self.time(across, mask.repeat_interleave(num_places, dim=0))
@@ -271,12 +283,12 @@ class SpaceTimeVideoEncoder(_VideoEncoder):
         """Pixels (N, H, W, 3) and time_s (N,) to (P, T, D), T <= 32: the mean of a frame, or of neighbouring ones."""
         if not batch.lengths.shape[0]:
             return self._nothing(batch)
-        maps = _with_changes(self.scale(batch.values["pixels"]), batch.lengths)
+        maps = _with_changes(self.scale(batch.values["pixels"]), batch)
         for number, layer in enumerate(self.stem):
             maps = layer(maps if number == 0 else F.relu(maps))
         clock = self.clock(batch.values["time_s"]).unsqueeze(1)
         # (N, D, rows, columns) -> (P, F, S, D)
-        tokens, mask = pad_packed(maps.flatten(2).transpose(1, 2) + self.positions + clock, batch.lengths)
+        tokens, mask = batch.unpack(maps.flatten(2).transpose(1, 2) + self.positions + clock)
         for block in self.blocks:
             tokens = block(tokens, mask)
         return Tokens(*time_tokens(self.norm(tokens).mean(dim=2), mask, MAX_TOKENS))

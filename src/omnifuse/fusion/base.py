@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from omnifuse.errors import did_you_mean
+from omnifuse.layers.masks import all_real
 from omnifuse.tokens import Tokens, masked_mean
 
 
@@ -41,9 +42,9 @@ class AbsentTokens(nn.Module):
             if name not in self.fields:
                 raise ValueError(f"the fusion has no field '{name}': {did_you_mean(name, self.fields)}")
         sizes = {name: item.values.shape[0] for name, item in tokens.items()}
-        if len(set(sizes.values())) > 1:
-            raise ValueError(f"fields have different numbers of rows: {sizes}")
         first = next(iter(tokens.values())).values
+        if any(size != first.shape[0] for size in sizes.values()):
+            raise ValueError(f"fields have different numbers of rows: {sizes}")
         return first.shape[0], first.device, first.dtype
 
     def pooled(self, tokens: dict[str, Tokens]) -> tuple[Tensor, Tensor]:
@@ -64,7 +65,7 @@ class AbsentTokens(nn.Module):
                 continue
             mean, there = masked_mean(tokens[name]), tokens[name].present
             # In training the learned vector always gets a gradient, if of zeros, so that each step moves it alike
-            if self.training or not bool(there.all()):
+            if self.training or not all_real(there):
                 mean = torch.where(there.unsqueeze(1), mean, self.vectors[index].to(dtype))
             vectors.append(mean)
             present.append(there)
@@ -91,7 +92,7 @@ class AbsentTokens(nn.Module):
                 parts.append(Tokens(learned, absent))
                 continue
             item, absent = tokens[name], ~tokens[name].present.unsqueeze(1)
-            if bool(absent.any()):
+            if not all_real(item.present):
                 values, mask = torch.cat([item.values, learned], dim=1), torch.cat([item.mask, absent], dim=1)
                 item = Tokens(values, mask)
             parts.append(item)

@@ -9,6 +9,7 @@ from torch import nn
 
 from omnifuse.fusion.base import AbsentTokens
 from omnifuse.layers import AttentionPool, TransformerBlock
+from omnifuse.layers.masks import all_real
 from omnifuse.tokens import Fused, Tokens, masked_mean
 
 
@@ -45,7 +46,7 @@ class JointFusion(nn.Module):
         """Any subset of the fields to fused tokens and one vector."""
         vectors, present = self.absent.pooled(tokens)
         values, mask = self.absent.joined(tokens)
-        is_full = bool(mask.all())
+        is_full = all_real(mask)
         for block in self.blocks:
             values = block(values, None if is_full else mask)
         values = self.norm(values)

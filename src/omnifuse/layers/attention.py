@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from omnifuse.layers.dropout import Dropout
+from omnifuse.layers.masks import all_real
 from omnifuse.layers.mlp import MLP
 from omnifuse.layers.stochastic_depth import StochasticDepth
 
@@ -24,7 +25,7 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -
         (B, T, H x K).
     """
     allowed = None
-    if mask is not None and not bool(mask.all()):
+    if mask is not None and not all_real(mask):
         allowed = (mask | ~mask.any(dim=1, keepdim=True))[:, None, None, :]
     mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=allowed)
     return mixed.transpose(1, 2).flatten(2)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from omnifuse.layers.dropout import ChannelDropout
+from omnifuse.layers.masks import is_exporting
 from omnifuse.layers.stochastic_depth import StochasticDepth
 
 
@@ -68,6 +69,8 @@ class ConvBlock(nn.Module):
 
 def rectify(values: Tensor, mask: Tensor | None) -> Tensor:
     """relu of values that nobody else holds, and 0 where the mask is 0."""
+    if mask is not None and is_exporting():
+        return F.relu(values * mask)
     if mask is not None:
         # Unseen by autograd: relu passes no gradient at 0, so a product of its own would cost and change nothing
         values.detach().mul_(mask)

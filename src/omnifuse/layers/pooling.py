@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from omnifuse.layers.masks import all_real
+
 _VERY_LOW = -1e4
 
 
@@ -73,7 +75,7 @@ class AttentionPool(nn.Module):
         keys, values = self.keys.weight.view(heads, width, dim), self.values.weight.view(heads, width, dim)
         asked = torch.bmm(self.query.unsqueeze(1), keys).squeeze(1) / width**0.5
         scores = F.linear(tokens, asked.to(tokens.dtype)).transpose(1, 2)
-        is_full = bool(mask.all())
+        is_full = all_real(mask)
         weights = (scores if is_full else scores.masked_fill(~mask.unsqueeze(1), _VERY_LOW)).softmax(dim=-1)
         # (B, H, D) means of the tokens, then each head's part of the values' weights: (H, B, D) x (H, D, K)
         means = torch.bmm(weights.to(tokens.dtype), tokens).transpose(0, 1)

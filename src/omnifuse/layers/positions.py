@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from omnifuse.layers.masks import is_exporting
+
 
 def sinusoids(num_positions: int, dim: int) -> Tensor:
     """Sines and cosines of geometric wavelengths.
@@ -22,6 +24,11 @@ def sinusoids(num_positions: int, dim: int) -> Tensor:
 
     References: Vaswani et al. 2017, section 3.5.
     """
+    if is_exporting():
+        half = (dim + 1) // 2
+        rates = torch.exp(torch.arange(half, dtype=torch.float64) * (-math.log(10_000.0) / max(half - 1, 1)))
+        angles = torch.arange(num_positions, dtype=torch.float64)[:, None] * rates
+        return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :dim].float()
     return torch.from_numpy(_table(num_positions, dim))
 
 

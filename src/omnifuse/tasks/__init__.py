@@ -10,7 +10,7 @@ from omnifuse.tasks.kernel import KernelHead
 from omnifuse.tasks.linear import LinearHead
 from omnifuse.tasks.ordinal import OrdinalTask
 from omnifuse.tasks.regression import RegressionTask
-from omnifuse.tasks.shallow import NO_SHALLOW_HEAD, SHALLOW_HEADS, readable_widths, shallow_names
+from omnifuse.tasks.shallow import NO_SHALLOW_HEAD, SHALLOW_HEADS, build_shallow, readable_widths, shallow_names
 from omnifuse.tasks.summary import Summary
 from omnifuse.tasks.tagging import TaggingTask
 
@@ -35,6 +35,7 @@ __all__ = [
     "Summary",
     "TaggingTask",
     "TaskOutput",
+    "build_shallow",
     "readable_widths",
     "shallow_names",
 ]

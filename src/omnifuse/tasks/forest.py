@@ -8,13 +8,14 @@ of ten columns; the readout gives them the weight that they earn on rows that no
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from omnifuse.layers.masks import is_exporting
 from omnifuse.schema import TaskKind
 from omnifuse.tasks.summary import Summary
 
@@ -23,6 +24,8 @@ MOST_LEAVES, MOST_DEPTH = 64, 12
 NUM_NODES = 2 * MOST_LEAVES - 1
 # Most rows that it is grown on: with more, 64 leaves a tree are too coarse
 MOST_ROWS = 2000
+# Principal components of a thumbnail that the trees read: a split on one pixel says next to nothing
+NUM_COMPONENTS = 8
 # Each node keeps a number an output: with more the forest would weigh more than the network
 MOST_OUTPUTS = 64
 FEW_ROWS = 4
@@ -35,6 +38,7 @@ class ForestHead(nn.Module):
         widths: Field to S of its summary.
         num_outputs: C.
         kind: Task: what the leaves' means are turned into (logits, or standardised values).
+        pictures: Fields whose summary is a thumbnail: the trees read its first 32 principal components.
 
     Shape: dict of summaries, any subset of the fields, to (B, C). Rows without any of the fields get the mean.
 
@@ -49,10 +53,18 @@ class ForestHead(nn.Module):
     bias: Tensor
     seed: Tensor
 
-    def __init__(self, widths: Mapping[str, int], num_outputs: int, kind: TaskKind) -> None:
+    def __init__(
+        self, widths: Mapping[str, int], num_outputs: int, kind: TaskKind, pictures: Collection[str] = ()
+    ) -> None:
         super().__init__()
-        self.widths, self.kind = dict(widths), kind
-        self.fields = tuple(widths)
+        self.kind, self.fields = kind, tuple(widths)
+        self.pictures = tuple(name for name in widths if name in pictures)
+        self.widths = {
+            name: min(width, NUM_COMPONENTS) if name in self.pictures else width for name, width in widths.items()
+        }
+        for number, name in enumerate(self.pictures):
+            self.register_buffer(f"centre_{number}", torch.zeros(widths[name]))
+            self.register_buffer(f"axes_{number}", torch.zeros(widths[name], self.widths[name]))
         nodes = NUM_TREES * NUM_NODES
         # A node sends a row to `left`, or to the one after it where the row's value is above the threshold; a leaf
         # sends it to itself
@@ -74,10 +86,38 @@ class ForestHead(nn.Module):
         """(B, sum S) features, zero where a field is absent."""
         like = next(iter(summaries.values())).values
         parts = [
-            summaries[name].values if name in summaries else like.new_zeros((num_rows, width))
+            self._read(name, summaries[name]) if name in summaries else like.new_zeros((num_rows, width))
             for name, width in self.widths.items()
         ]
         return torch.cat(parts, dim=1)
+
+    def _read(self, name: str, summary: Summary) -> Tensor:
+        """(B, S) what the trees read of a field."""
+        if name not in self.pictures:
+            return summary.values
+        number = self.pictures.index(name)
+        found = (summary.values - self.get_buffer(f"centre_{number}")) @ self.get_buffer(f"axes_{number}")
+        return torch.where(summary.present.unsqueeze(1), found, 0.0)
+
+    def _find_components(self, summaries: Mapping[str, Summary]) -> None:
+        """The directions in which thumbnails differ most, over the rows that have one."""
+        for number, name in enumerate(self.pictures):
+            if name not in summaries or not bool(summaries[name].present.any()):
+                continue
+            rows = summaries[name].values[summaries[name].present].double()
+            centre = rows.mean(dim=0)
+            # Of the two matrices with these eigenvectors the smaller one
+            rows = rows - centre
+            if len(rows) < rows.shape[1]:
+                values, vectors = torch.linalg.eigh(rows @ rows.T)
+                axes = rows.T @ vectors / values.clamp(min=1e-12).sqrt()
+                axes = torch.where(values > 1e-9 * values[-1].clamp(min=1e-12), axes, 0.0)
+            else:
+                axes = torch.linalg.eigh(rows.T @ rows)[1]
+            axes = axes.flip(1)[:, : self.widths[name]]
+            found = self.get_buffer(f"axes_{number}")
+            found.zero_()[:, : axes.shape[1]] = axes.to(found)
+            self.get_buffer(f"centre_{number}").copy_(centre)
 
     @torch.no_grad()
     def fit(self, summaries: Mapping[str, Summary], target: Tensor) -> None:
@@ -93,6 +133,7 @@ class ForestHead(nn.Module):
             return
         from sklearn.ensemble import RandomForestRegressor
 
+        self._find_components({name: Summary(item.values[known], item.present[known]) for name, item in own.items()})
         wanted = target[known].double().cpu().numpy()
         features = self._columns(own, len(target))[known].float().cpu().numpy()
         columns = _copies(self.widths, features.min(axis=0) < features.max(axis=0))
@@ -150,7 +191,7 @@ class ForestHead(nn.Module):
     def _leaf(self, features: Tensor) -> Tensor:
         """(B, sum S) to the number of each tree's leaf (B, trees)."""
         node = self.get_buffer("roots").expand(len(features), -1)
-        if len(features) <= FEW_ROWS:
+        if not is_exporting() and len(features) <= FEW_ROWS:
             # Few large operations beat many small ones: every node is asked, whether the row comes by or not
             following = (self.left + (features[:, self.feature] > self.threshold)).long()
             for _ in range(MOST_DEPTH):

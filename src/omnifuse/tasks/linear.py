@@ -28,7 +28,7 @@ MOST_ROWS = 20_000
 # Most iterations of the quasi-Newton method; it ends before on a flat gradient
 MOST_STEPS = 200
 # A field of which fewer features are there in a row than this share is a bag of words
-SPARSE_SHARE = 0.05
+SPARSE_SHARE = 0.2
 # Its rows are scaled to one of these lengths, scikit-learn's C = 1, 4, 16, 64. Of several such fields each may be made
 # shorter, so that one that says little does not blur one that says much
 LENGTHS = (1.0, 2.0, 4.0, 8.0)

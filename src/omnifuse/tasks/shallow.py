@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from omnifuse.schema import Modality
+from omnifuse.schema import Modality, TaskKind
 from omnifuse.tasks.forest import ForestHead
 from omnifuse.tasks.kernel import KernelHead
 from omnifuse.tasks.linear import LinearHead
@@ -20,8 +20,8 @@ SHALLOW_HEADS: dict[str, type[KernelHead] | type[LinearHead] | type[ForestHead]]
 NO_SHALLOW_HEAD = "none"
 # What a line can read: cells, bags of words and statistics of series
 LINEAR_MODALITIES = (Modality.TABLE, Modality.TEXT, Modality.SERIES)
-# A split on one pixel of a thumbnail says next to nothing
-FOREST_LEAVES_OUT = (Modality.IMAGE, Modality.VIDEO)
+# What is summarised as a thumbnail
+PICTURES = (Modality.IMAGE, Modality.VIDEO)
 
 
 def shallow_names(setting: str) -> tuple[str, ...]:
@@ -47,6 +47,21 @@ def readable_widths(
     found = {name: int(getattr(encoder, "summary_dim", 0)) for name, encoder in encoders.items()}
     if shallow == "linear":
         found = {name: width for name, width in found.items() if modalities[name] in LINEAR_MODALITIES}
-    if shallow == "forest":
-        found = {name: width for name, width in found.items() if modalities[name] not in FOREST_LEAVES_OUT}
     return {name: width for name, width in found.items() if width}
+
+
+def build_shallow(
+    shallow: str, widths: Mapping[str, int], num_outputs: int, kind: TaskKind, modalities: Mapping[str, Modality]
+) -> KernelHead | LinearHead | ForestHead:
+    """A shallow head by name.
+
+    Args:
+        shallow: Name in `SHALLOW_HEADS`.
+        widths: Field to the width of its summary.
+        num_outputs: Of the task.
+        kind: Of the task.
+        modalities: Field to its modality.
+    """
+    if shallow == "forest":
+        return ForestHead(widths, num_outputs, kind, [name for name in widths if modalities[name] in PICTURES])
+    return SHALLOW_HEADS[shallow](widths, num_outputs, kind)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from omnifuse.api import members as module
-from omnifuse.api.members import Budget, answers_of_members, number_scale, restrict, training_targets
+from omnifuse.api.budget import Budget
+from omnifuse.api.member import number_scale, training_targets
+from omnifuse.api.members import answers_of_members, restrict
 from omnifuse.api.partition import partition
 from omnifuse.api.scoring import bare_readout, crossfitted_scores, prior_scores
 from omnifuse.data.pack import Pack

@@ -303,7 +303,7 @@ def test_which_fields_a_shallow_head_reads():
     modalities = {"table": Modality.TABLE, "note": Modality.TEXT, "picture": Modality.IMAGE, "own": Modality.TEXT}
     assert shallow_names("none") == ()
     assert shallow_names("kernel+forest") == ("kernel", "forest")
-    assert readable_widths("forest", encoders, modalities) == {"table": 4, "note": 6}
+    assert readable_widths("forest", encoders, modalities) == {"table": 4, "note": 6, "picture": 9}
     assert readable_widths("linear", encoders, modalities) == {"table": 4, "note": 6}
     assert readable_widths("kernel", encoders, modalities) == {"table": 4, "note": 6, "picture": 9}
 
@@ -330,3 +330,21 @@ def test_the_spread_of_the_forest_is_the_deviation_of_the_rows_in_its_leaves(dra
     assert torch.equal(values, head(summaries, ROWS))
     nobody = {name: Summary(item.values * 0, ~item.present & False) for name, item in summaries.items()}
     assert head.answer(nobody, ROWS)[1][0].item() == pytest.approx(wanted.std(), rel=1e-3)
+
+
+def test_of_pictures_the_forest_reads_principal_components(draw):
+    thumbnails = draw.normal(size=(60, 50)).astype(np.float32)
+    # One direction of large differences decides, no pixel does
+    direction = draw.normal(size=50)
+    strength = draw.normal(size=60) * 20
+    thumbnails += np.outer(strength, direction / np.linalg.norm(direction)).astype(np.float32)
+    present = torch.from_numpy(draw.random(60) < 0.9)
+    summary = Summary(torch.from_numpy(thumbnails) * present.unsqueeze(1), present)
+    target = torch.eye(2)[torch.from_numpy((strength > 0).astype(np.int64))]
+    torch.manual_seed(0)
+    head = forest_module.ForestHead({"picture": 50}, 2, TaskKind.CLASSIFICATION, ["picture"])
+    head.fit({"picture": summary}, target)
+    right = head({"picture": summary}, 60).argmax(dim=1) == target.argmax(dim=1)
+    assert bool(right[present].float().mean() > 0.95)
+    empty = Summary(torch.zeros(3, 50), torch.zeros(3, dtype=torch.bool))
+    torch.testing.assert_close(head({"picture": empty}, 3), head({}, 3))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tests.conftest import make_problem, plain_rows
 
-from omnifuse.api.members import _balance, sampling_weights
+from omnifuse.api.member import _balance, sampling_weights
 from omnifuse.schema import TaskKind
 from omnifuse.training.sampling import draw_rows, label_weights, row_weights
 

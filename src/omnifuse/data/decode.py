@@ -23,8 +23,25 @@ class Decoded:
     bad: list[BadCell]
     notes: tuple[str, ...]
 
+    def warnings(self) -> list[list[str]]:
+        """For each row, what is to be said of the whole table, of unreadable cells and of media that were changed."""
+        found: list[list[str]] = [list(self.notes) for _ in range(self.table.num_rows)]
+        for cell in self.bad:
+            found[cell.row].append(f"{cell.field}: {cell.reason}")
+        for pack in self.packs.values():
+            for remark in pack.remarks:
+                found[remark.row].append(f"{remark.field}: {remark.text}")
+        return found
 
-def decode(table: Table, schema: Schema, preprocessors: Mapping[str, Any], *, confined: bool = False) -> Decoded:
+
+def decode(
+    table: Table,
+    schema: Schema,
+    preprocessors: Mapping[str, Any],
+    *,
+    confined: bool = False,
+    num_workers: int | None = None,
+) -> Decoded:
     """Decode every row.
 
     Args:
@@ -33,13 +50,15 @@ def decode(table: Table, schema: Schema, preprocessors: Mapping[str, Any], *, co
         schema: Names the inputs.
         preprocessors: Input to fitted preprocessor.
         confined: Refuse media outside the table's folder.
+        num_workers: As in `build_packs`.
 
     Raises:
         InputError: The table has no known column.
     """
     notes = _check_columns(table, schema)
     table = with_history(table, schema.history)
-    packs, bad = build_packs(table, schema, preprocessors, door=MediaDoor(root=table.root, confined=confined))
+    door = MediaDoor(root=table.root, confined=confined)
+    packs, bad = build_packs(table, schema, preprocessors, door=door, num_workers=num_workers)
     if schema.history is not None:
         bad += [BadCell(row, schema.history.time, reason) for row, reason in unread_times(table, schema.history)]
     return Decoded(table, packs, bad, notes)

@@ -1,0 +1,187 @@
+"""One network of a fit: built from prepared rows and made ready to train."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from omnifuse.api.options import FitOptions
+from omnifuse.api.partition import MemberRows
+from omnifuse.api.prepare import Prepared
+from omnifuse.building import build_from_spec
+from omnifuse.data.augment import Augmenter
+from omnifuse.model import MultimodalModel
+from omnifuse.presets import ModelSpec, TrainingSpec
+from omnifuse.schema import Schema, TaskKind
+from omnifuse.tasks import ClassificationTask, OrdinalTask
+from omnifuse.training.batches import BatchSource, make_batch
+from omnifuse.training.checkpoint import CheckpointFolder
+from omnifuse.training.loggers import make_logger
+from omnifuse.training.loop import Trainer
+from omnifuse.training.memory import RowsAtOnce
+from omnifuse.training.precision import choose_batch_size, choose_precision
+from omnifuse.training.sampling import row_weights
+
+# Encoders measure their statistics on at most so many training rows
+MEASURED_ROWS = 2000
+# Rows that a network is judged by, at once
+JUDGED_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Task:
+    """One series of networks: what to build, which inputs it reads, and where it keeps its checkpoints.
+
+    Attributes:
+        name: For the progress line and the folders.
+        spec: What to build.
+        training: How to train it.
+        schema: Which inputs the networks read (a part of the table's, for single-field networks).
+        folder: Checkpoints go to folder/checkpoints/NAME-K and curves to folder/logs/NAME-K.
+        seed: Of weights, order, dropout.
+    """
+
+    name: str
+    spec: ModelSpec
+    training: TrainingSpec
+    schema: Schema
+    folder: Path
+    seed: int
+
+
+def training_targets(prepared: Prepared, schema: Schema, rows: np.ndarray) -> dict[str, Any]:
+    """Target to tensor of all rows; numbers standardised by the rows that are learnt from."""
+    import torch
+
+    found = {}
+    for target in schema.targets:
+        encoded = prepared.targets[target.name]
+        if target.kind is TaskKind.REGRESSION:
+            mean, scale = number_scale(encoded[rows])
+            encoded = ((encoded - mean) / scale).astype(np.float32)
+        found[target.name] = torch.from_numpy(np.ascontiguousarray(encoded))
+    return found
+
+
+def number_scale(values: np.ndarray) -> tuple[float, float]:
+    """Mean and deviation of the known labels."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()), float(max(known.std(), 1e-12))
+
+
+def sampling_weights(prepared: Prepared, schema: Schema, rows: np.ndarray, sampling: str) -> np.ndarray | None:
+    """How often an epoch draws each row that is learnt from; None where each is drawn once."""
+    return row_weights([(target.kind, prepared.targets[target.name][rows]) for target in schema.targets], sampling)
+
+
+def _balance(
+    model: MultimodalModel, prepared: Prepared, rows: np.ndarray, power: float, drawn: np.ndarray | None
+) -> None:
+    """Class weights in the loss: inverse frequency among the rows as they are drawn to a power, mean 1 over them."""
+    import torch
+
+    for name, task in zip(model.targets, model.tasks, strict=True):
+        if not isinstance(task, ClassificationTask | OrdinalTask) or power <= 0:
+            continue
+        codes = prepared.targets[name][rows]
+        often = None if drawn is None else drawn[codes >= 0]
+        counts = np.maximum(np.bincount(codes[codes >= 0], weights=often, minlength=task.num_outputs), 1)
+        weights = (counts.sum() / counts) ** power
+        weights = weights / ((weights * counts).sum() / counts.sum())
+        task.class_weights.copy_(torch.from_numpy(weights.astype(np.float32)))
+
+
+def judge_on(
+    prepared: Prepared, schema: Schema, stop: np.ndarray, train: np.ndarray
+) -> Callable[[MultimodalModel], float] | None:
+    """Minus the loss on the rows that it stops by, None where there are none."""
+    if not len(stop):
+        return None
+    targets = training_targets(prepared, schema, train)
+
+    def judge(model: MultimodalModel) -> float:
+        return -RowsAtOnce(JUDGED_AT_ONCE).run(len(stop), lambda at_once: mean_loss(model, at_once))
+
+    def mean_loss(model: MultimodalModel, at_once: int) -> float:
+        import torch
+
+        device = next(model.parameters()).device
+        losses, packs = [], {item.name: prepared.packs[item.name] for item in schema.inputs}
+        with torch.inference_mode():
+            for start in range(0, len(stop), at_once):
+                rows = stop[start : start + at_once]
+                batch = make_batch(packs, rows, targets=targets).to(device)
+                output = model(batch)
+                parts = [item.fused_loss for item in output.targets.values() if item.fused_loss is not None]
+                losses.append(float(torch.stack(parts).sum()) * len(rows))
+        return sum(losses) / len(stop)
+
+    return judge
+
+
+def _augmenter(prepared: Prepared, task: Task) -> Augmenter | None:
+    training = task.training
+    if training.augment <= 0:
+        return None
+    modalities = {item.name: item.modality for item in task.schema.inputs}
+    return Augmenter.default(
+        modalities,
+        training.augment,
+        preprocessors=prepared.preprocessors,
+        reverberation=training.reverberation,
+    )
+
+
+def fit_shallow(model: MultimodalModel, prepared: Prepared, train: np.ndarray, schema: Schema, seed: int) -> None:
+    """Fit the shallow heads to training rows, at most as many as they take."""
+    if not model.shallow_targets:
+        return
+    most = min(int(head.most_rows) for heads in model.shallow for head in heads.children())  # type: ignore[arg-type]
+    rows = np.sort(np.random.default_rng(seed).permutation(train)[:most])
+    packs = {name: prepared.packs[name] for name in model.summarised_fields()}
+    model.fit_shallow(make_batch(packs, rows, targets=training_targets(prepared, schema, train)))
+
+
+def member_seed(task: Task, number: int) -> int:
+    """Of all that is random in one network of a series."""
+    return task.seed * 1000 + number
+
+
+def prepare_member(prepared: Prepared, rows: MemberRows, task: Task, number: int, *, options: FitOptions) -> Trainer:
+    """Build one network and make it ready to train; its shallow heads are not fitted yet."""
+    import torch
+
+    seed = member_seed(task, number)
+    torch.manual_seed(seed)
+    model = build_from_spec(task.schema, prepared.preprocessors, task.spec, member=number)
+    packs = {item.name: prepared.packs[item.name] for item in task.schema.inputs}
+    measured = np.random.default_rng(seed).permutation(rows.train)[:MEASURED_ROWS]
+    model.initialise(make_batch(packs, measured))
+    drawn = sampling_weights(prepared, task.schema, rows.train, task.training.sampling)
+    _balance(model, prepared, rows.train, task.training.balance, drawn)
+    change = _augmenter(prepared, task)
+    source = BatchSource(
+        packs,
+        training_targets(prepared, task.schema, rows.train),
+        rows.train,
+        task.training.batch_size or choose_batch_size(len(rows.train)),
+        seed,
+        change,
+        drawn,
+    )
+    some = make_batch(packs, measured[: source.batch_size], targets=source.targets)
+    precision = choose_precision(task.training.precision, model, some, by_time=options.epochs is None)
+    return Trainer(
+        model,
+        source,
+        task.training,
+        seed=seed,
+        place=CheckpointFolder(task.folder / "checkpoints" / f"{task.name}-{number}"),
+        logger=make_logger(options.logger, task.folder / "logs" / f"{task.name}-{number}"),
+        judge=judge_on(prepared, task.schema, rows.stop, rows.train),
+        precision=precision,
+    )

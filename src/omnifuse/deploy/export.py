@@ -1,0 +1,164 @@
+"""A trained model to ONNX graphs, checked on real rows before it is written.
+
+Shapes: E members, P rows, L steps, B rows, T tokens, D width, S features.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from omnifuse.data.pack import Pack
+from omnifuse.deploy.graph_folder import FUSION_FILE, FieldSignature, GraphSignature, graph_file
+from omnifuse.deploy.graphs import FieldGraph, FusionGraph
+from omnifuse.errors import MissingDependencyError, OmnifuseError
+from omnifuse.model import MultimodalModel
+from omnifuse.schema import Modality
+
+OPSET = 20
+# Rows and steps of what is traced: unlike one another and unlike the sizes of a network, so that no axis is taken for
+# another one
+TRACED_ROWS, TRACED_STEPS, TRACED_TOKENS = 3, 37, 5
+# Each row has one step, or several media that are rows to the encoder
+WITHOUT_STEPS = (Modality.IMAGE, Modality.TABLE, Modality.DATE, Modality.PLACE)
+
+
+def need_export() -> None:
+    """Raise `MissingDependencyError` where the packages that write graphs are not installed."""
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{error.name} is not installed", fix="Run: pip install 'omnifuse[export]'"
+        ) from None
+
+
+def export_graphs(
+    members: Sequence[MultimodalModel], modalities: Mapping[str, Modality], packs: Mapping[str, Pack]
+) -> tuple[GraphSignature, dict[str, bytes]]:
+    """Trace every encoder and the fusion.
+
+    Args:
+        members: Networks of one architecture, in eval mode.
+        modalities: Field to its modality.
+        packs: Field to decoded rows, of which one row each is traced: their types and shapes count, not their values.
+
+    Returns:
+        What the graphs take and give, and file name to content.
+
+    Raises:
+        OmnifuseError: A part cannot be exported, says which.
+    """
+    fields: dict[str, FieldSignature] = {}
+    graphs: dict[str, bytes] = {}
+    for number, name in enumerate(members[0].fields):
+        file = graph_file(name, number)
+        fields[name], graphs[file] = export_field(members, name, file, modalities[name], packs[name])
+    fusion, graphs[FUSION_FILE] = export_fusion(members, fields)
+    signature = GraphSignature(fields, tuple(fusion.inputs), tuple(fusion.outputs), len(members))
+    return signature, graphs
+
+
+def export_field(
+    members: Sequence[MultimodalModel], name: str, file: str, modality: Modality, pack: Pack
+) -> tuple[FieldSignature, bytes]:
+    """Trace the encoder of one field.
+
+    Args:
+        members: Networks of one architecture, in eval mode.
+        name: The field.
+        file: Name of its graph's file.
+        modality: Of the field.
+        pack: Decoded rows of it.
+    """
+    steps = modality not in WITHOUT_STEPS
+    arrays = _example(pack, TRACED_STEPS if steps else 1)
+    graph = FieldGraph(members, name, tuple(arrays)).eval()
+    inputs = tuple(torch.from_numpy(array) for array in arrays.values())
+    with torch.inference_mode():
+        traced = graph(*inputs)
+    axes = {0: "rows", 1: "steps"} if steps else {0: "rows"}
+    outputs = ["tokens", "features"][: len(traced)]
+    content = _graph(f"encoder of '{name}'", graph, inputs, tuple(arrays), outputs, [axes] * len(arrays))
+    features = traced[1].shape[-1] if len(traced) > 1 else 0
+    kinds = tuple((array, str(values.dtype)) for array, values in arrays.items())
+    return FieldSignature(file, kinds, traced[0].shape[-1], features, steps), content
+
+
+def _example(pack: Pack, steps: int) -> dict[str, np.ndarray]:
+    """Arrays (P, L, ...) of one row, its steps repeated to L, three times; of zeros where no row has the field."""
+    rows = np.flatnonzero(pack.present)
+    one = pack.row(int(rows[0])) if len(rows) else {}
+    found = {}
+    for name, array in pack.arrays.items():
+        values = one.get(name, np.zeros((1, *array.shape[1:]), array.dtype))
+        index = np.arange(steps) % len(values)
+        found[name] = np.ascontiguousarray(np.stack([values[index]] * TRACED_ROWS))
+    return found
+
+
+def export_fusion(
+    members: Sequence[MultimodalModel], fields: Mapping[str, FieldSignature]
+) -> tuple[FusionGraph, bytes]:
+    """Trace what comes behind the encoders.
+
+    Args:
+        members: Networks of one architecture, in eval mode.
+        fields: Field to what its graph gives.
+    """
+    fusion = FusionGraph(members).eval()
+    inputs: list[torch.Tensor] = []
+    axes: list[dict[int, str]] = []
+    for number, name in enumerate(fusion.fields):
+        places = TRACED_TOKENS + number
+        inputs += [torch.zeros(len(members), TRACED_ROWS, places, fields[name].width)]
+        inputs += [torch.ones(TRACED_ROWS, places, dtype=torch.bool)]
+        axes += [{1: "rows", 2: f"places_{number}"}, {0: "rows", 1: f"places_{number}"}]
+    for name in fusion.summarised:
+        inputs.append(torch.zeros(len(members), TRACED_ROWS, fields[name].features))
+        axes.append({1: "rows"})
+    outputs = [f"output_{number}" for number in range(len(fusion.outputs))]
+    return fusion, _graph("fusion", fusion, tuple(inputs), tuple(fusion.inputs), outputs, axes)
+
+
+def _graph(
+    what: str,
+    module: nn.Module,
+    inputs: tuple[torch.Tensor, ...],
+    names: Sequence[str],
+    outputs: Sequence[str],
+    axes: Sequence[Mapping[int, str]],
+) -> bytes:
+    """One module as the bytes of an ONNX model."""
+    # What else follows for an axis (its sizes in other inputs, its smallest) is found by tracing
+    shapes: Any = (tuple(dict.fromkeys(one, torch.export.Dim.DYNAMIC) for one in axes),)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                module,
+                inputs,
+                input_names=list(names),
+                output_names=list(outputs),
+                dynamic_shapes=shapes,
+                opset_version=OPSET,
+                dynamo=True,
+                verbose=False,
+            )
+            assert program is not None
+    except Exception as error:
+        reason = str(error).strip().splitlines()
+        raise OmnifuseError(
+            f"the {what} cannot be exported",
+            where=reason[-1][:300] if reason else type(error).__name__,
+            fix="Leave out the part, or report it with the command that made the model",
+        ) from error
+    content: bytes = program.model_proto.SerializeToString()
+    return content
