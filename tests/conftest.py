@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -71,14 +72,21 @@ def fitted(rooms, tmp_path_factory) -> Fitted:
 
 @pytest.fixture(scope="session")
 def exported(fitted, tmp_path_factory) -> Path:
-    """A copy of the fitted run with its graphs."""
+    """A copy of the fitted run with its graphs; made once for all processes of a test run."""
     import omnifuse
     from omnifuse.api.exporting import export_model
 
-    folder = tmp_path_factory.mktemp("exported") / "run"
-    shutil.copytree(fitted.run, folder)
-    export_model(omnifuse.load(folder), folder)
-    return folder
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder = base / "exported"
+    with (base / "exported.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            shutil.copytree(fitted.run, folder / "run")
+            export_model(omnifuse.load(folder / "run"), folder / "run")
+            (folder / "done").touch()
+    return folder / "run"
 
 
 def plain_rows(num_rows: int, *, seed: int = 0, holes: float = 0.0) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from omnifuse.api import members
+from omnifuse.api import member, members
 from omnifuse.errors import MissingDependencyError, OmnifuseError
 from omnifuse.presets import TrainingSpec
 from omnifuse.training import loop
@@ -276,7 +276,7 @@ def test_t37_scores_and_answers_are_the_same_from_fewer_rows_at_once(plain_probl
     prepared = plain_problem.prepared
     model = plain_problem.network(**CALM).eval()
     subset, rows = model.fields, prepared.rows[5:]
-    judge = members.judge_on(prepared, prepared.schema, rows, prepared.rows)
+    judge = member.judge_on(prepared, prepared.schema, rows, prepared.rows)
     score, expected = judge(model), run_subsets([model], prepared.packs, rows, [subset])[subset]
     device = SmallDevice(5)
     device.limit(model, "encode", lambda batch: batch.size)

@@ -243,7 +243,9 @@ def test_fit_json_and_where_words_go(cli, table, tmp_path):
     assert "training 5 networks" in err
     assert "rows/s" in err
     assert "ETA" in err
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoints", "model", "report"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "checkpoints", "held_back.safetensors", "model", "report",
+    ]  # fmt: skip
     names = {path.name for path in (tmp_path / "run" / "model").iterdir()}
     assert names == {"model.json", "weights.safetensors", "tokenizer_0.json", "CARD.md"}
 

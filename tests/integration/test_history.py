@@ -11,9 +11,9 @@ import pytest
 from tests.conftest import QUICK
 
 import omnifuse
-from omnifuse.api import model as model_module
 from omnifuse.cli.main import run
 from omnifuse.errors import InputError
+from omnifuse.readout import answering
 
 START = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
 
@@ -102,7 +102,7 @@ def test_any_order_chunks_and_single_rows_answer_alike(timed, monkeypatch):
     same(told(model.predict(rows[40:42], proba=True, history=rows[:40])), whole[40:42])
     scores = model.predict_proba(rows)
     vectors = model.embed(rows)
-    monkeypatch.setattr(model_module, "CHUNK_ROWS", 13)
+    monkeypatch.setattr(answering, "CHUNK_ROWS", 13)
     same(told(model.predict([rows[place] for place in order], proba=True)), shuffled)
     np.testing.assert_allclose(model.predict_proba(rows), scores, atol=1e-5)
     for name, values in model.embed(rows).items():

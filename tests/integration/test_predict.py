@@ -11,7 +11,6 @@ import pytest
 from tests.conftest import QUICK, plain_rows, room_rows
 
 import omnifuse
-from omnifuse.api import model as module
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +24,7 @@ def plain(tmp_path_factory):
 def test_chunks_change_no_answer_and_keep_the_order(plain, monkeypatch):
     rows = plain_rows(53, seed=2, holes=0.2)
     whole = plain[0].predict(rows, proba=True)
-    monkeypatch.setattr(module, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(answering, "CHUNK_ROWS", 7)
     parts = list(plain[0].stream(rows, proba=True))
     assert [len(part) for part in parts] == [7] * 7 + [4]
     pieces = [answer for part in parts for answer in part]
@@ -94,7 +93,7 @@ def test_answers_have_a_strict_json_form(plain):
 
 
 def test_warnings_name_field_and_reason_in_the_right_row(fitted, monkeypatch):
-    monkeypatch.setattr(module, "CHUNK_ROWS", 3)
+    monkeypatch.setattr(answering, "CHUNK_ROWS", 3)
     rows = room_rows(fitted.world.test, 8)
     rows[4]["picture"] = "gone.png"
     rows[6]["temperature"] = "warm"
@@ -133,6 +132,7 @@ MEASURED = """
 import atexit, pathlib, sys, torch
 torch.set_num_threads(1)
 from omnifuse.cli.main import run
+from omnifuse.readout import answering
 status = pathlib.Path("/proc/self/status")
 atexit.register(lambda: print("PEAK", status.read_text().split("VmHWM:")[1].split()[0], file=sys.stderr))
 run(["predict", sys.argv[1], sys.argv[2], "-o", sys.argv[3]])

@@ -5,8 +5,10 @@ Shapes: E members, P rows, L steps, B rows, T tokens, D width, S features.
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,8 @@ from torch import nn
 
 from omnifuse.data.pack import Pack
 from omnifuse.deploy.graph_folder import FUSION_FILE, FieldSignature, GraphSignature, graph_file
-from omnifuse.deploy.graphs import FieldGraph, FusionGraph
+from omnifuse.deploy.graphs import POOLED, FieldGraph, FusionGraph
+from omnifuse.deploy.member_graphs import TracedMember, repeat_members
 from omnifuse.errors import MissingDependencyError, OmnifuseError
 from omnifuse.model import MultimodalModel
 from omnifuse.schema import Modality
@@ -46,7 +49,7 @@ def export_graphs(
     """Trace every encoder and the fusion.
 
     Args:
-        members: Networks of one architecture, in eval mode.
+        members: Networks of the same fields and targets, in eval mode.
         modalities: Field to its modality.
         packs: Field to decoded rows, of which one row each is traced: their types and shapes count, not their values.
 
@@ -72,7 +75,7 @@ def export_field(
     """Trace the encoder of one field.
 
     Args:
-        members: Networks of one architecture, in eval mode.
+        members: Networks, in eval mode.
         name: The field.
         file: Name of its graph's file.
         modality: Of the field.
@@ -80,16 +83,21 @@ def export_field(
     """
     steps = modality not in WITHOUT_STEPS
     arrays = _example(pack, TRACED_STEPS if steps else 1)
-    graph = FieldGraph(members, name, tuple(arrays)).eval()
     inputs = tuple(torch.from_numpy(array) for array in arrays.values())
     with torch.inference_mode():
-        traced = graph(*inputs)
+        traced = FieldGraph(members[0], name, tuple(arrays)).eval()(*inputs)
     axes = {0: "rows", 1: "steps"} if steps else {0: "rows"}
     outputs = ["tokens", "features"][: len(traced)]
-    content = _graph(f"encoder of '{name}'", graph, inputs, tuple(arrays), outputs, [axes] * len(arrays))
+
+    def trace(graph: nn.Module) -> Any:
+        return _graph(f"encoder of '{name}'", graph, inputs, tuple(arrays), outputs, [axes] * len(arrays))
+
+    content = repeat_members(_traced([FieldGraph(member, name, tuple(arrays)) for member in members], trace))
     features = traced[1].shape[-1] if len(traced) > 1 else 0
     kinds = tuple((array, str(values.dtype)) for array, values in arrays.items())
-    return FieldSignature(file, kinds, traced[0].shape[-1], features, steps), content
+    # An ensemble's encoder gives a token a member, and its heads are as many
+    places = getattr(members[0].encoders[members[0].fields.index(name)], "num_members", 0)
+    return FieldSignature(file, kinds, traced[0].shape[-1], features, steps, int(places)), content
 
 
 def _example(pack: Pack, steps: int) -> dict[str, np.ndarray]:
@@ -110,22 +118,42 @@ def export_fusion(
     """Trace what comes behind the encoders.
 
     Args:
-        members: Networks of one architecture, in eval mode.
+        members: Networks, in eval mode.
         fields: Field to what its graph gives.
     """
-    fusion = FusionGraph(members).eval()
+    parts = [FusionGraph(member) for member in members]
+    fusion = parts[0]
     inputs: list[torch.Tensor] = []
     axes: list[dict[int, str]] = []
     for number, name in enumerate(fusion.fields):
-        places = TRACED_TOKENS + number
-        inputs += [torch.zeros(len(members), TRACED_ROWS, places, fields[name].width)]
+        places = fields[name].places or TRACED_TOKENS + number
+        inputs += [torch.zeros(TRACED_ROWS, places, fields[name].width)]
         inputs += [torch.ones(TRACED_ROWS, places, dtype=torch.bool)]
-        axes += [{1: "rows", 2: f"places_{number}"}, {0: "rows", 1: f"places_{number}"}]
+        axes += [{0: "rows"} if fields[name].places else {0: "rows", 1: f"places_{number}"}] * 2
     for name in fusion.summarised:
-        inputs.append(torch.zeros(len(members), TRACED_ROWS, fields[name].features))
-        axes.append({1: "rows"})
+        inputs.append(torch.zeros(TRACED_ROWS, fields[name].features))
+        axes.append({0: "rows"})
     outputs = [f"output_{number}" for number in range(len(fusion.outputs))]
-    return fusion, _graph("fusion", fusion, tuple(inputs), tuple(fusion.inputs), outputs, axes)
+
+    def trace(graph: nn.Module) -> Any:
+        return _graph("fusion", graph, tuple(inputs), tuple(fusion.inputs), outputs, axes)
+
+    apart = [name for name in fusion.inputs if not name.startswith("mask")]
+    joined = [name for name, (kind, _, _) in zip(outputs, fusion.outputs, strict=True) if kind == POOLED]
+    return fusion, repeat_members(_traced(parts, trace), apart=apart, joined=joined)
+
+
+def _traced(parts: Sequence[nn.Module], trace: Callable[[nn.Module], Any]) -> list[TracedMember]:
+    """Each member's graph; members of one architecture share the trace of the first of them."""
+    kept: dict[str, Any] = {}
+    found = []
+    for part in parts:
+        values = {name: item.detach().numpy() for name, item in (*part.named_parameters(), *part.named_buffers())}
+        architecture = f"{part} {[(name, item.shape) for name, item in values.items()]}"
+        if architecture not in kept:
+            kept[architecture] = trace(part.eval())
+        found.append(TracedMember(kept[architecture], values))
+    return found
 
 
 def _graph(
@@ -135,13 +163,12 @@ def _graph(
     names: Sequence[str],
     outputs: Sequence[str],
     axes: Sequence[Mapping[int, str]],
-) -> bytes:
-    """One module as the bytes of an ONNX model."""
+) -> Any:
+    """One module as an ONNX model whose initializers are its parameters and buffers."""
     # What else follows for an axis (its sizes in other inputs, its smallest) is found by tracing
     shapes: Any = (tuple(dict.fromkeys(one, torch.export.Dim.DYNAMIC) for one in axes),)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _quietly():
             program = torch.onnx.export(
                 module,
                 inputs,
@@ -151,14 +178,38 @@ def _graph(
                 opset_version=OPSET,
                 dynamo=True,
                 verbose=False,
+                # Folding would make one member's weights part of the graph; the runtime folds when it opens it
+                optimize=False,
             )
             assert program is not None
     except Exception as error:
-        reason = str(error).strip().splitlines()
         raise OmnifuseError(
             f"the {what} cannot be exported",
-            where=reason[-1][:300] if reason else type(error).__name__,
+            where=_reason(error),
             fix="Leave out the part, or report it with the command that made the model",
         ) from error
-    content: bytes = program.model_proto.SerializeToString()
-    return content
+    return program.model_proto
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong first, in one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without what the exporter tells its developers: thousands of lines, and packages that nothing here needs."""
+    loggers = [logging.getLogger(name) for name in ("torch", "torch.__trace")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

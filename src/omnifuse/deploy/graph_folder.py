@@ -31,6 +31,7 @@ class FieldSignature:
         width: D.
         features: S, 0 where no shallow head reads the field.
         steps: Whether rows have a length of their own; otherwise each has one step.
+        places: T where the heads of the field ask for so many tokens, also of rows without it; 0 for any number.
     """
 
     file: str
@@ -38,6 +39,7 @@ class FieldSignature:
     width: int
     features: int
     steps: bool
+    places: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -47,13 +49,15 @@ class FieldSignature:
             "width": self.width,
             "features": self.features,
             "steps": self.steps,
+            "places": self.places,
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> FieldSignature:
         """Inverse of `to_json`."""
         arrays = tuple((str(name), str(kind)) for name, kind in data["arrays"])
-        return cls(str(data["file"]), arrays, int(data["width"]), int(data["features"]), bool(data["steps"]))
+        width, features, places = (int(data[key]) for key in ("width", "features", "places"))
+        return cls(str(data["file"]), arrays, width, features, bool(data["steps"]), places)
 
 
 @dataclass(frozen=True)

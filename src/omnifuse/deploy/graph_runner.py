@@ -198,10 +198,11 @@ def _joined(
 
 
 def _nothing(signature: FieldSignature, members: int, count: int) -> EncodedField:
-    """A field that no row has: one empty place."""
+    """A field that no row has: one empty place, or as many as its heads ask for."""
     features = np.zeros((members, count, signature.features), np.float32) if signature.features else None
-    tokens = np.zeros((members, count, 1, signature.width), np.float32)
-    return EncodedField(tokens, np.zeros((count, 1), bool), features)
+    places = max(signature.places, 1)
+    tokens = np.zeros((members, count, places, signature.width), np.float32)
+    return EncodedField(tokens, np.zeros((count, places), bool), features)
 
 
 def _raw(

@@ -190,7 +190,7 @@ class ForestHead(nn.Module):
 
     def _leaf(self, features: Tensor) -> Tensor:
         """(B, sum S) to the number of each tree's leaf (B, trees)."""
-        node = self.get_buffer("roots").expand(len(features), -1)
+        node = self.get_buffer("roots").expand(features.shape[0], -1)
         if not is_exporting() and len(features) <= FEW_ROWS:
             # Few large operations beat many small ones: every node is asked, whether the row comes by or not
             following = (self.left + (features[:, self.feature] > self.threshold)).long()
