@@ -49,7 +49,10 @@ class Answers:
 
 
 def _git(*words: str) -> str:
-    done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False)
+    except OSError:  # a machine without git
+        return ""
     return done.stdout if done.returncode == 0 else ""
 
 

@@ -22,8 +22,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -71,20 +71,29 @@ def products_of(call: Callable[[], Any]) -> Counter[Product]:
     return found
 
 
-def product_rate(products: Counter[Product], dtype: Any) -> float:
+def product_rate(products: Counter[Product], dtype: Any, device: str = "cpu") -> float:
     """Operations a second of the products run bare, one after another."""
     import torch
 
     total, seconds = 0.0, 0.0
     for (rows, inner, columns, count), times in products.items():
-        left, right = torch.randn(count, rows, inner).to(dtype), torch.randn(count, inner, columns).to(dtype)
+        left, right = (
+            torch.randn(shape, device=device).to(dtype) for shape in ((count, rows, inner), (count, inner, columns))
+        )
         run = torch.bmm if count > 1 else torch.mm
         first, second = (left, right) if count > 1 else (left[0], right[0])
         run(first, second)
         repeats = max(3, min(50, int(2e8 / (2 * count * rows * inner * columns))))
+        if device != "cpu":
+            # Enough of them that the time of one launch does not show
+            repeats = 20
+            run(first, second)
+            torch.cuda.synchronize()
         began = time.perf_counter()
         for _ in range(repeats):
             run(first, second)
+        if device != "cpu":
+            torch.cuda.synchronize()
         seconds += times * (time.perf_counter() - began) / repeats
         total += times * 2.0 * count * rows * inner * columns
     return total / seconds
@@ -126,22 +135,37 @@ class Bench:
     work: Path
 
     @classmethod
-    def on_pictures(cls, work: Path, *, num_rows: int) -> Bench:
+    def on_pictures(
+        cls,
+        work: Path,
+        *,
+        num_rows: int,
+        preset: str = "auto",
+        settings: Mapping[str, str] | None = None,
+        encoder: str | None = None,
+        side: int | None = None,
+    ) -> Bench:
+        """Pictures of rooms, enlarged to a side where that is asked for, and a preset with some settings changed."""
         from omnifuse.api.options import FitOptions, silent
         from omnifuse.api.prepare import prepare, read_schema
         from omnifuse.data.rooms import COLUMNS, generate_rooms
         from omnifuse.data.tables import open_table
-        from omnifuse.presets import choose_preset
+        from omnifuse.presets import choose_preset, with_settings
 
-        table = open_table(generate_rooms(work / "data", num_train=num_rows, num_test=1, holes=0.0)[0])
+        path = generate_rooms(work / "data", num_train=num_rows, num_test=1, holes=0.0)[0]
+        if side is not None:
+            _enlarge(path.parent, side)
+        table = open_table(path)
         drop = tuple(name for name in COLUMNS if name not in ("picture", "event"))
         options = FitOptions(("event",), work / "fit", drop=drop)
         schema = read_schema(table, options)
-        preset = choose_preset("auto", schema, table.num_rows)
-        inputs = preset.input_options(schema)
+        chosen = with_settings(choose_preset(preset, schema, table.num_rows), settings or {})
+        if encoder is not None:
+            chosen = replace(chosen, model=replace(chosen.model, encoders={"picture": encoder}))
+        inputs = chosen.input_options(schema)
         return cls(
             prepare(table, schema, options, input_options=inputs, listen=silent, cache=None),
-            preset,
+            chosen,
             np.arange(num_rows),
             work,
         )
@@ -166,7 +190,7 @@ class Bench:
         modalities = {item.name: item.modality for item in self.prepared.schema.inputs}
         change = Augmenter.default(modalities, self.preset.training.augment, preprocessors=self.prepared.preprocessors)
         targets = training_targets(self.prepared, self.prepared.schema, self.rows)
-        size = choose_batch_size(len(self.rows))
+        size = self.preset.training.batch_size or choose_batch_size(len(self.rows))
         return BatchSource(self.prepared.packs, targets, self.rows, size, 0, change)
 
     def trainer(self, source: Any, precision: str, lane: int = 0) -> Any:
@@ -195,6 +219,16 @@ class Bench:
         for trainer in trainers:
             trainer.logger.close()
         return PASSES * len(sources) * len(self.rows) / seconds
+
+
+def _enlarge(folder: Path, side: int) -> None:
+    """Make all pictures of a folder so many pixels high and wide."""
+    from PIL import Image
+
+    for path in folder.rglob("*.png"):
+        with Image.open(path) as picture:
+            larger = picture.resize((side, side), Image.Resampling.BILINEAR)
+        larger.save(path, compress_level=1)
 
 
 def _batches(source: Any, count: int) -> list[Any]:

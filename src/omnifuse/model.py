@@ -202,7 +202,7 @@ class MultimodalModel(nn.Module):
         kept = present & (draws >= self.modality_dropout)
         # The field with the largest draw stays where all were hidden
         rescue = torch.zeros_like(kept)
-        rescue[torch.arange(len(draws)), torch.where(present, draws, -1.0).argmax(dim=1)] = True
+        rescue.scatter_(1, torch.where(present, draws, -1.0).argmax(dim=1, keepdim=True), True)
         kept = torch.where(kept.any(dim=1, keepdim=True), kept, rescue & present)
         return {
             name: Tokens(item.values * kept[:, index, None, None], item.mask & kept[:, index, None])

@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from omnifuse.layers.masks import all_real
+from omnifuse.layers.masks import all_real, noted, noted_real
+
+# Attribute of lengths on a graphics card: the largest of them
+_LONGEST = "_longest"
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,18 @@ class FieldBatch:
     def to(self, device: torch.device | str) -> FieldBatch:
         """The same batch on another device."""
         moved = {name: value.to(device, non_blocking=True) for name, value in self.values.items()}
-        return FieldBatch(moved, self.lengths.to(device), self.present.to(device))
+        present = self.present.to(device, non_blocking=True)
+        lengths = self.lengths.to(device, non_blocking=True)
+        if present.is_cuda and not self.present.is_cuda:
+            # Told here, where nobody has to wait for it
+            noted(present, bool(self.present.all()))
+            setattr(lengths, _LONGEST, int(self.lengths.max()) if len(self.lengths) else 0)
+        return FieldBatch(moved, lengths, present)
+
+    def pinned(self) -> FieldBatch:
+        """The same batch in memory that a graphics card reads by itself, while the processor goes on."""
+        values = {name: value.pin_memory() for name, value in self.values.items()}
+        return FieldBatch(values, self.lengths.pin_memory(), self.present.pin_memory())
 
     @property
     def is_even(self) -> bool:
@@ -97,10 +111,20 @@ class Batch:
         """The same batch on another device."""
         return Batch(
             {name: value.to(device) for name, value in self.fields.items()},
-            {name: value.to(device) for name, value in self.targets.items()},
-            self.weights.to(device),
-            self.rows.to(device),
-            {name: value.to(device) for name, value in self.mixed.items()},
+            {name: value.to(device, non_blocking=True) for name, value in self.targets.items()},
+            self.weights.to(device, non_blocking=True),
+            self.rows.to(device, non_blocking=True),
+            {name: value.to(device, non_blocking=True) for name, value in self.mixed.items()},
+        )
+
+    def pinned(self) -> Batch:
+        """The same batch in memory that a graphics card reads by itself, while the processor goes on."""
+        return Batch(
+            {name: value.pinned() for name, value in self.fields.items()},
+            {name: value.pin_memory() for name, value in self.targets.items()},
+            self.weights.pin_memory(),
+            self.rows.pin_memory(),
+            {name: value.pin_memory() for name, value in self.mixed.items()},
         )
 
 
@@ -114,7 +138,8 @@ class Tokens:
     @property
     def present(self) -> Tensor:
         """(B,) bool: rows with at least one real token."""
-        return self.mask.any(dim=1)
+        present = self.mask.any(dim=1)
+        return noted(present, True) if noted_real(self.mask) and self.mask.shape[1] else present
 
 
 @dataclass(frozen=True)
@@ -144,6 +169,8 @@ def scatter(tokens: Tokens, present: Tensor) -> Tokens:
     Returns:
         values (B, T, D), zero where absent; mask (B, T), all False where absent.
     """
+    if present.is_cuda:
+        return _scatter_by_number(tokens, present)
     if bool(present.all()):
         return tokens
     num_rows = present.shape[0]
@@ -152,6 +179,17 @@ def scatter(tokens: Tokens, present: Tensor) -> Tokens:
     values[present] = tokens.values
     mask[present] = tokens.mask
     return Tokens(values, mask)
+
+
+def _scatter_by_number(tokens: Tokens, present: Tensor) -> Tokens:
+    """As `scatter`; the numbers of the rows are found without waiting for the device to count them."""
+    num_rows, num_present = present.shape[0], tokens.values.shape[0]
+    if num_present == num_rows:
+        return tokens
+    index = torch.argsort((~present).to(torch.uint8), stable=True)[:num_present]
+    values = tokens.values.new_zeros((num_rows, *tokens.values.shape[1:])).index_copy(0, index, tokens.values)
+    mask = tokens.mask.new_zeros((num_rows, tokens.mask.shape[1])).index_copy(0, index, tokens.mask)
+    return Tokens(values, noted(mask, False))
 
 
 def gathered(tokens: Tokens, lengths: Tensor) -> Tokens:
@@ -194,8 +232,22 @@ def pad_packed(values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     num_rows = int(lengths.shape[0])
     if num_rows == 1:
         return values.unsqueeze(0), torch.ones((1, values.shape[0]), dtype=torch.bool, device=values.device)
+    if values.is_cuda and num_rows:
+        return _pad_by_number(values, lengths)
     longest = int(lengths.max()) if num_rows else 0
     mask = torch.arange(longest, device=values.device)[None, :] < lengths[:, None]
     padded = values.new_zeros((num_rows, longest, *values.shape[1:]))
     padded[mask] = values
+    return padded, mask
+
+
+def _pad_by_number(values: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """As `pad_packed`; each place is found without waiting for the device to count them."""
+    if not hasattr(lengths, _LONGEST):
+        setattr(lengths, _LONGEST, int(lengths.max()))
+    num_rows, total, longest = lengths.shape[0], values.shape[0], int(getattr(lengths, _LONGEST))
+    mask = torch.arange(longest, device=values.device)[None, :] < lengths[:, None]
+    rows = torch.arange(num_rows, device=values.device).repeat_interleave(lengths, output_size=total)
+    places = torch.arange(total, device=values.device) - (lengths.cumsum(dim=0) - lengths)[rows]
+    padded = values.new_zeros((num_rows, longest, *values.shape[1:])).index_put((rows, places), values)
     return padded, mask

@@ -336,3 +336,15 @@ def test_page_with_speed():
         "results": {"import omnifuse": {"value": 0.12, "unit": "s", "limit": "<= 0.3"}},
     }  # fmt: skip
     assert "| import omnifuse | 0.1200 | s | <= 0.3 |" in page.page([], speed)
+
+
+def test_page_with_a_graphics_card():
+    found = {
+        "tree": "0123456789abcdef", "dirty": False, "load": [0.1, 0.1, 0.1],
+        "hardware": {**fake_recipe()["hardware"], "accelerator": "card", "accelerator_gib": 79.1, "torch": "2.11"},
+        "results": {"training / matrix products": {"value": 0.53, "unit": "ratio", "limit": ">= 0.5", "batch": 256}},
+    }  # fmt: skip
+    text = page.page([], None, {"gpu": found})
+    assert "| training / matrix products | 0.530 | ratio | >= 0.5 | 256 |" in text
+    assert ", card, 79.1 GiB; torch 2.11" in text
+    assert "On a GPU" not in page.page([], None, {})

@@ -204,6 +204,7 @@ def _cost(prepared: Prepared, partition: Partition, networks: Sequence[Network])
     members = networks[0].members
     rows = partition.report[:16] if len(partition.report) else prepared.rows[:16]
     batch = make_batch({item.name: prepared.packs[item.name] for item in prepared.schema.inputs}, rows)
+    batch = batch.to(next(members[0].parameters()).device)
 
     def answer() -> None:
         for member in members:

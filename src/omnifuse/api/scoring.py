@@ -167,12 +167,15 @@ def cost_of(members: Sequence[MultimodalModel], packs: Mapping[str, Pack], rows:
     import torch
 
     used = {name: packs[name] for name in members[0].fields}
-    batch = make_batch(used, rows[:64])
+    device = next(members[0].parameters()).device
+    batch = make_batch(used, rows[:64]).to(device)
 
     def forward() -> None:
         with torch.inference_mode():
             for member in members:
                 member(batch)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
 
     return {
         "parameters": sum(count_parameters(member) for member in members),

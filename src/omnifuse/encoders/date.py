@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from omnifuse.layers import MLP
+from omnifuse.layers.masks import full_mask
 from omnifuse.tokens import FieldBatch, Tokens
 
 _DAY = 86_400.0
@@ -76,4 +77,4 @@ class DateEncoder(nn.Module):
         """seconds (P,) to (P, 1, D)."""
         numbers = self.features(batch.values["seconds"].long())
         tokens = self.norm(self.linear(numbers) + self.mlp(numbers)).unsqueeze(1)
-        return Tokens(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device))
+        return Tokens(tokens, full_mask(tokens))

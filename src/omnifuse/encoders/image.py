@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from omnifuse.layers import ConvBlock, GatedBlock, TransformerBlock
+from omnifuse.layers.masks import full_mask
 from omnifuse.layers.positions import grid_positions
 from omnifuse.tokens import FieldBatch, Tokens, gathered, group_means
 
@@ -127,7 +128,7 @@ class ConvImageEncoder(nn.Module):
         if maps.shape[2] * maps.shape[3] > 16:
             maps = F.adaptive_avg_pool2d(maps, (min(maps.shape[2], 4), min(maps.shape[3], 4)))
         tokens = self.norm(maps.flatten(2).transpose(1, 2))
-        mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        mask = full_mask(tokens)
         return gathered(Tokens(tokens, mask), batch.lengths)
 
 
@@ -181,7 +182,7 @@ class TransformerImageEncoder(nn.Module):
         for number, layer in enumerate(self.stem):
             maps = layer(maps if number == 0 else F.relu(maps))
         tokens = maps.flatten(2).transpose(1, 2) + self.positions
-        mask = torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        mask = full_mask(tokens)
         for block in self.blocks:
-            tokens = block(tokens, mask)
+            tokens = block(tokens, None)
         return gathered(Tokens(self.norm(tokens), mask), batch.lengths)

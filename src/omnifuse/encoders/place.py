@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from omnifuse.layers import MLP
+from omnifuse.layers.masks import full_mask
 from omnifuse.tokens import FieldBatch, Tokens
 
 EARTH_KM = 6371.0088
@@ -91,4 +92,4 @@ class PlaceEncoder(nn.Module):
         plain = torch.cat([point, offset], dim=1).float()
         numbers = torch.cat([plain, waves.sin().float(), waves.cos().float()], dim=1)
         tokens = self.norm(self.linear(plain) + self.mlp(numbers)).unsqueeze(1)
-        return Tokens(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device))
+        return Tokens(tokens, full_mask(tokens))

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from omnifuse.layers import MLP, TransformerBlock
+from omnifuse.layers.masks import full_mask
 from omnifuse.tokens import FieldBatch, Tokens
 
 MAX_COLUMN_TOKENS = 96
@@ -188,7 +189,7 @@ class TableEncoder(nn.Module):
         for block in self.blocks:
             rest = block(rest, None)
         tokens = torch.cat([first, self.norm(rest)], dim=1)
-        return Tokens(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device))
+        return Tokens(tokens, full_mask(tokens))
 
     def _column_tokens(self, numbers: Tensor, levels: Tensor, missing: Tensor) -> Tensor:
         """(P, N + K, D); a missing cell is its column's learned token."""

@@ -18,6 +18,7 @@ from omnifuse.encoders.table import (
     summarise_cells,
 )
 from omnifuse.layers import BatchEnsembleLinear, Dropout
+from omnifuse.layers.masks import full_mask
 from omnifuse.tokens import FieldBatch, Tokens
 
 NUM_MEMBERS = 16
@@ -102,4 +103,4 @@ class TableMLPEncoder(nn.Module):
         for layer in self.hidden:
             values = self.dropout(F.relu(layer(values)))
         tokens = self.last(values)
-        return Tokens(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device))
+        return Tokens(tokens, full_mask(tokens))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from omnifuse.errors import did_you_mean
-from omnifuse.layers.masks import all_real
+from omnifuse.layers.masks import all_real, noted, noted_real
 from omnifuse.tokens import Tokens, masked_mean
 
 
@@ -69,7 +69,8 @@ class AbsentTokens(nn.Module):
                 mean = torch.where(there.unsqueeze(1), mean, self.vectors[index].to(dtype))
             vectors.append(mean)
             present.append(there)
-        return torch.stack(vectors, dim=1), torch.stack(present, dim=1)
+        flags = torch.stack(present, dim=1)
+        return torch.stack(vectors, dim=1), noted(flags, True) if noted_real(*present) else flags
 
     def joined(self, tokens: dict[str, Tokens]) -> tuple[Tensor, Tensor]:
         """All tokens behind one another in the fixed order; an absent field gives its learned vector as one token.
@@ -79,7 +80,10 @@ class AbsentTokens(nn.Module):
             learned vector.
         """
         parts = self.by_field(tokens)
-        return torch.cat([item.values for item in parts], dim=1), torch.cat([item.mask for item in parts], dim=1)
+        mask = torch.cat([item.mask for item in parts], dim=1)
+        if noted_real(*(item.mask for item in parts)):
+            mask = noted(mask, True)
+        return torch.cat([item.values for item in parts], dim=1), mask
 
     def by_field(self, tokens: dict[str, Tokens]) -> list[Tokens]:
         """Tokens of each field in the fixed order; no row of them is empty: it holds at least the learned vector."""

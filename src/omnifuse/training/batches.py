@@ -5,7 +5,10 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +18,7 @@ from torch import Tensor
 from omnifuse.data.pack import Pack, PackedRows
 from omnifuse.tokens import Batch, FieldBatch
 from omnifuse.training.bucketing import bucketed
+from omnifuse.training.lanes import batch_makers
 from omnifuse.training.sampling import draw_rows
 
 Change = Callable[[str, PackedRows, np.random.Generator], PackedRows]
@@ -90,6 +94,7 @@ class BatchSource:
         seed: Of order and augmentation.
         change: Augmentation, or None.
         weights: How often each of the rows is drawn, mean 1; None for each once an epoch.
+        makers: Threads that make batches; 0 for what suits the device.
         waited: Seconds that training waited for batches so far.
     """
 
@@ -100,6 +105,7 @@ class BatchSource:
     seed: int
     change: Change | None = None
     weights: np.ndarray | None = None
+    makers: int = 0
     waited: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
@@ -139,7 +145,37 @@ class BatchSource:
 
     def _make(self, epoch: int, index: int, rows: np.ndarray) -> Batch:
         draw = np.random.default_rng([self.seed, epoch, index])
-        return make_batch(self.packs, rows, targets=self.targets, change=self.change, draw=draw)
+        batch = make_batch(self.packs, rows, targets=self.targets, change=self.change, draw=draw)
+        return batch.pinned() if torch.cuda.is_available() else batch
+
+    def _planned(self, start: int, stop: int) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Epoch, number in it and rows of each batch."""
+        epoch, batches = -1, []
+        for step in range(start, stop):
+            if step // self.steps_per_epoch != epoch:
+                epoch = step // self.steps_per_epoch
+                batches = self.order(epoch)
+            index = step % self.steps_per_epoch
+            yield epoch, index, batches[index]
+
+    def _made(self, start: int, stop: int) -> Generator[Batch, None, None]:
+        """Batches in their order, made by as many threads as there are `makers`."""
+        planned, makers = self._planned(start, stop), self.makers or batch_makers()
+        if makers == 1:
+            for item in planned:
+                yield self._make(*item)
+            return
+        pool = ThreadPoolExecutor(makers)
+        try:
+            waiting: deque[Future[Batch]] = deque()
+            for item in planned:
+                waiting.append(pool.submit(self._make, *item))
+                if len(waiting) > makers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
     def steps(self, start: int, stop: int) -> Iterator[Batch]:
         """Batches of the steps start to stop, made ahead by a thread.
@@ -153,21 +189,16 @@ class BatchSource:
 
         def work() -> None:
             try:
-                epoch, batches = -1, []
-                for step in range(start, stop):
-                    if step // self.steps_per_epoch != epoch:
-                        epoch = step // self.steps_per_epoch
-                        batches = self.order(epoch)
-                    index = step % self.steps_per_epoch
-                    batch = self._make(epoch, index, batches[index])
-                    while not ended.is_set():
-                        try:
-                            ready.put(batch, timeout=0.2)
-                            break
-                        except queue.Full:
-                            continue
-                    if ended.is_set():
-                        return
+                with closing(self._made(start, stop)) as made:
+                    for batch in made:
+                        while not ended.is_set():
+                            try:
+                                ready.put(batch, timeout=0.2)
+                                break
+                            except queue.Full:
+                                continue
+                        if ended.is_set():
+                            return
             except BaseException as error:
                 ready.put(error)
 

@@ -6,6 +6,7 @@ them beside one another, with one thread each, get through more than twice the r
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -16,6 +17,8 @@ from torch import nn
 Result = TypeVar("Result")
 # Longest time until a signal is seen
 WAKE_S = 0.5
+# Beside them the thread that trains needs its share of the interpreter
+MOST_MAKERS = 6
 
 
 class Halt(threading.Event):
@@ -68,6 +71,12 @@ def group_sizes(count: int, lanes: int) -> list[int]:
 def available_lanes() -> int:
     """Threads that torch may use; one on a graphics card."""
     return 1 if torch.cuda.is_available() else torch.get_num_threads()
+
+
+def batch_makers() -> int:
+    """Threads that make batches: a graphics card takes in more pictures than one of them augments."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(MOST_MAKERS, cores // 2)) if torch.cuda.is_available() else 1
 
 
 def _wait(end: threading.Event) -> None:

@@ -30,7 +30,7 @@ def mixed(
     if max(spec.mixup, spec.cutmix) <= 0 or batch.size < 2:
         return (batch,)
     draw = np.random.default_rng(seed)
-    partner, weight = mixup_pairs(draw, batch.size, spec.mixup)
+    partner, weight = (item.to(batch.rows.device) for item in mixup_pairs(draw, batch.size, spec.mixup))
     whole: set[str] = set()
     if spec.cutmix and draw.random() < spec.cutmix:
         batch, weight, whole = cut_pictures(batch, partner, draw)

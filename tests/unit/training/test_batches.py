@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,3 +113,29 @@ def test_leaving_early_ends_the_thread():
     next(steps)
     steps.close()
     assert threading.active_count() == before
+
+
+def test_batches_of_several_threads_are_those_of_one(plain_problem):
+    def change(name, packed, draw):
+        if "ids" not in packed.values:
+            return packed
+        return replace(packed, values={"ids": draw.permutation(packed.values["ids"])})
+
+    one, several = (plain_problem.source(change=change, makers=makers) for makers in (1, 3))
+    pairs = list(zip(one.steps(1, 8), several.steps(1, 8), strict=True))
+    assert len(pairs) == 7
+    for first, second in pairs:
+        assert torch.equal(first.rows, second.rows)
+        for name, item in first.fields.items():
+            assert all(torch.equal(value, second.fields[name].values[key]) for key, value in item.values.items())
+    # Left before its end it leaves no thread behind
+    for _ in several.steps(0, 100):
+        break
+
+
+def test_a_failure_on_one_of_several_threads_is_raised(plain_problem):
+    def change(name, packed, draw):
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        list(plain_problem.source(change=change, makers=3).steps(0, 6))
