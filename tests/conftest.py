@@ -6,7 +6,7 @@ import fcntl
 import os
 import shutil
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -49,13 +49,27 @@ class Fitted:
     world: World
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that one process of a test run fills, and the others wait for."""
+    base = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder, done = base / name, base / f"{name}.done"
+    with (base / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def rooms(tmp_path_factory) -> World:
     import omnifuse
 
-    folder = tmp_path_factory.mktemp("rooms")
-    train, test = omnifuse.generate_rooms(folder, num_train=80, num_test=40)
-    return World(folder, train, test)
+    folder = made_once(tmp_path_factory, "rooms", lambda own: omnifuse.generate_rooms(own, num_train=80, num_test=40))
+    return World(folder, folder / "train.csv", folder / "test.csv")
 
 
 @pytest.fixture(scope="session")
@@ -65,28 +79,25 @@ def fitted(rooms, tmp_path_factory) -> Fitted:
     import omnifuse
 
     torch.set_num_threads(1)
-    run = tmp_path_factory.mktemp("fitted") / "run"
-    model = omnifuse.fit(rooms.train, "event", out=run, preset="tiny", epochs=2)
-    return Fitted(model, run, rooms)
+    run = made_once(
+        tmp_path_factory,
+        "fitted",
+        lambda own: omnifuse.fit(rooms.train, "event", out=own / "run", preset="tiny", epochs=2),
+    )
+    return Fitted(omnifuse.load(run / "run"), run / "run", rooms)
 
 
 @pytest.fixture(scope="session")
 def exported(fitted, tmp_path_factory) -> Path:
-    """A copy of the fitted run with its graphs; made once for all processes of a test run."""
+    """A copy of the fitted run with its graphs."""
     import omnifuse
     from omnifuse.api.exporting import export_model
 
-    base = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        base = base.parent
-    folder = base / "exported"
-    with (base / "exported.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / "done").exists():
-            shutil.copytree(fitted.run, folder / "run")
-            export_model(omnifuse.load(folder / "run"), folder / "run")
-            (folder / "done").touch()
-    return folder / "run"
+    def make(folder: Path) -> None:
+        shutil.copytree(fitted.run, folder / "run")
+        export_model(omnifuse.load(folder / "run"), folder / "run")
+
+    return made_once(tmp_path_factory, "exported", make) / "run"
 
 
 def plain_rows(num_rows: int, *, seed: int = 0, holes: float = 0.0) -> list[dict[str, Any]]:

@@ -141,7 +141,7 @@ def small(rooms, tmp_path_factory):
     """The run of a model of two numbers, quick to export."""
     run = tmp_path_factory.mktemp("small") / "run"
     drop = tuple(name for name in FIELDS if name not in ("temperature", "co2"))
-    omnifuse.fit(rooms.train, "event", out=run, **{**QUICK, "drop": drop, "members": 2})
+    omnifuse.fit(rooms.train, "event", out=run, **QUICK, drop=drop)
     return run
 
 

@@ -24,6 +24,8 @@ from omnifuse.schema import Modality, Prediction
 # Frames a second that are taken of a recording, frames of it that are held, and the side that they keep at least
 FRAMES_A_SECOND, MOST_HELD_FRAMES, FRAME_SIDE = 4.0, 480, 256
 SOUND_HERTZ = 16_000
+# Share of a step that is none of its own
+SHORT_STEP = 0.05
 _ENCODED = ("base64", "pcm16")
 
 
@@ -156,12 +158,14 @@ def answer_recording(
         )
     length_s = max(length_s, len(samples) / SOUND_HERTZ)
     session = Session(runtime, window_s=window_s, rates_hz={sound: SOUND_HERTZ} if sound else {})
-    for step in range(max(1, int(np.ceil(length_s / every_s - 1e-6)))):
+    # Codecs lengthen a sound by some hundredths of a second; they belong to the last step
+    steps = max(1, int(np.ceil(length_s / every_s - SHORT_STEP)))
+    for step in range(steps):
         start_s, end_s = step * every_s, (step + 1) * every_s
         for at_s, pixels in frames:
             if start_s <= at_s < end_s:
                 session.push({shown: pixels}, at_s=at_s)
-        part = samples[round(start_s * SOUND_HERTZ) : round(end_s * SOUND_HERTZ)]
+        part = samples[round(start_s * SOUND_HERTZ) : round(end_s * SOUND_HERTZ) if step < steps - 1 else None]
         session.push({sound: part} if len(part) else {}, at_s=end_s)
         yield {"t": round(end_s, 3), **answer_json(session.predict(proba=proba))}
 
