@@ -73,7 +73,7 @@ def fit_readout(
 
     Returns:
         The readout with a calibration for each subset of which at least 10 labelled rows have exactly these inputs,
-        and for classification with the tilt that suits the rows under the first subset.
+        and for classification with the tilt that suits the rows under the first subset (none with stretches of time).
     """
     usable = known_rows(bare.target.kind, truth)
     if rows is not None:
@@ -88,7 +88,8 @@ def fit_readout(
         if len(found) >= FEWEST_ROWS:
             subsets[subset_name(names)] = _fit_subset(bare, names, raw, truth, found, stretches)
     fitted = replace(bare, subsets=subsets)
-    return replace(fitted, tilt=_tilt(fitted, raws, truth, np.flatnonzero(usable)))
+    # Rows of a stretch of time repeat one another: they cannot tell what holds for other times
+    return fitted if stretches is not None else replace(fitted, tilt=_tilt(fitted, raws, truth, np.flatnonzero(usable)))
 
 
 def _tilt(

@@ -27,12 +27,12 @@ def drowned(count, seed, *, prior=PRIOR, strength=1.0):
 
 
 def test_a_drowned_class_is_answered_at_hardly_any_cost():
-    tilt = fit_tilt(*reversed(drowned(3000, 0)), PRIOR)
-    assert 0.2 <= tilt <= 0.7
-    truth, probabilities = drowned(20_000, 1)
+    tilt = fit_tilt(*reversed(drowned(3000, 0, strength=0.7)), PRIOR)
+    assert 0.1 <= tilt <= 0.5
+    truth, probabilities = drowned(20_000, 1, strength=0.7)
     usual, tilted = probabilities.argmax(axis=1), choose_classes(probabilities, PRIOR, tilt)
     assert (tilted == truth).mean() > (usual == truth).mean() - 0.012
-    assert macro_f1(truth, tilted, 3) > macro_f1(truth, usual, 3) + 0.03
+    assert macro_f1(truth, tilted, 3) > macro_f1(truth, usual, 3) + 0.02
 
 
 def test_macro_f1_is_that_of_scikit_learn():
@@ -63,7 +63,7 @@ def test_a_tilt_that_costs_accuracy_is_not_taken():
 
 
 def test_the_readout_finds_it_and_the_probabilities_stay():
-    truth, probabilities = drowned(3000, 7)
+    truth, probabilities = drowned(3000, 0, strength=0.7)
     target = Target("y", TaskKind.CLASSIFICATION, ("a", "b", "c"))
     bare = TargetReadout(target, ("note",), prior=tuple(PRIOR))
     raw = RawOutputs({"y": np.log(probabilities)[None]}, {"y": {}}, {"note": np.ones(3000, bool)})
@@ -75,3 +75,4 @@ def test_the_readout_finds_it_and_the_probabilities_stay():
     assert tilted["log_loss"] == usual["log_loss"]
     assert tilted["roc_auc"] == usual["roc_auc"]
     assert fit_readout(TargetReadout(target, ("note",)), {("note",): raw}, truth).tilt == 0.0
+    assert fit_readout(bare, {("note",): raw}, truth, stretches=np.arange(3000) // 600).tilt == 0.0
