@@ -46,14 +46,18 @@ class Answers:
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {"probabilities": self.probabilities, "truth": self.truth, "classes": np.array(self.classes, dtype=str)}
+        arrays = {
+            "probabilities": self.probabilities,
+            "truth": self.truth,
+            "classes": np.array(self.classes, dtype=str),
+        }
         np.savez_compressed(path, **arrays, **({} if self.chosen is None else {"chosen": self.chosen}))
 
     @classmethod
     def load(cls, path: Path) -> Answers:
         with np.load(path, allow_pickle=False) as found:
             names = tuple(str(name) for name in found["classes"])
-            return cls(found["probabilities"], found["truth"], names, found["chosen"] if "chosen" in found else None)
+            return cls(found["probabilities"], found["truth"], names, found.get("chosen"))
 
 
 def _git(*words: str) -> str:

@@ -336,3 +336,14 @@ def test_page_with_speed():
         "results": {"import omnifuse": {"value": 0.12, "unit": "s", "limit": "<= 0.3"}},
     }  # fmt: skip
     assert "| import omnifuse | 0.1200 | s | <= 0.3 |" in page.page([], speed)
+
+
+def test_answers_keep_the_classes_that_were_answered(tmp_path):
+    found = aligned(np.array([[0.6, 0.4], [0.3, 0.7]]), ("b", "a"), ["a", "a"], np.array([1, 1]))
+    assert found.chosen.tolist() == [0, 0]
+    assert measures(found)["accuracy"] == 1.0
+    found.save(tmp_path / "answers.npz")
+    assert Answers.load(tmp_path / "answers.npz").chosen.tolist() == [0, 0]
+    usual = aligned(found.probabilities[:, ::-1], ("b", "a"), ["a", "a"])
+    assert usual.chosen is None
+    assert measures(usual)["accuracy"] == 0.5
