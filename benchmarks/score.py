@@ -30,22 +30,34 @@ _CHUNK = 250
 
 @dataclass(frozen=True)
 class Answers:
-    """Probabilities (R, C) of a test table's rows, its true class codes (R,), and the class names, sorted."""
+    """Answers to a test table's rows.
+
+    Attributes:
+        probabilities: (R, C).
+        truth: (R,) true class codes.
+        classes: The C names, sorted.
+        chosen: (R,) codes of the classes that were answered; None where these are the most probable ones.
+    """
 
     probabilities: np.ndarray
     truth: np.ndarray
     classes: tuple[str, ...]
+    chosen: np.ndarray | None = None
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(
-            path, probabilities=self.probabilities, truth=self.truth, classes=np.array(self.classes, dtype=str)
-        )
+        arrays = {
+            "probabilities": self.probabilities,
+            "truth": self.truth,
+            "classes": np.array(self.classes, dtype=str),
+        }
+        np.savez_compressed(path, **arrays, **({} if self.chosen is None else {"chosen": self.chosen}))
 
     @classmethod
     def load(cls, path: Path) -> Answers:
         with np.load(path, allow_pickle=False) as found:
-            return cls(found["probabilities"], found["truth"], tuple(str(name) for name in found["classes"]))
+            names = tuple(str(name) for name in found["classes"])
+            return cls(found["probabilities"], found["truth"], names, found.get("chosen"))
 
 
 def _git(*words: str) -> str:
@@ -73,7 +85,9 @@ def _weighted(answers: Answers) -> Callable[[np.ndarray], dict[str, np.ndarray]]
     from omnifuse.evaluation.metrics import measure_of
     from omnifuse.schema import TaskKind
 
-    return measure_of(TaskKind.CLASSIFICATION, answers.truth, answers.probabilities, answers.classes)
+    return measure_of(
+        TaskKind.CLASSIFICATION, answers.truth, answers.probabilities, answers.classes, chosen=answers.chosen
+    )
 
 
 def measures(answers: Answers) -> dict[str, float]:
@@ -120,19 +134,23 @@ def measure_over(answers: Answers, measure: str, rows: np.ndarray) -> float:
     return float(_weighted(answers)(rows[:, None].astype(np.float64))[measure][0])
 
 
-def aligned(probabilities: np.ndarray, classes: Sequence[str], labels: Sequence[str]) -> Answers:
+def aligned(
+    probabilities: np.ndarray, classes: Sequence[str], labels: Sequence[str], chosen: np.ndarray | None = None
+) -> Answers:
     """Answers with the classes in sorted order; a label that was never learnt counts as wrong."""
     names = sorted({*classes, *labels})
     columns = np.zeros((len(probabilities), len(names)))
     for number, name in enumerate(classes):
         columns[:, names.index(name)] = probabilities[:, number]
-    return Answers(columns, np.array([names.index(label) for label in labels]), tuple(names))
+    codes = np.array([names.index(name) for name in classes])
+    picked = None if chosen is None else codes[chosen]
+    return Answers(columns, np.array([names.index(label) for label in labels]), tuple(names), picked)
 
 
 def score_answers(
     recipe: Recipe,
     test: str,
-    answer: Callable[[Path], np.ndarray],
+    answer: Callable[[Path], np.ndarray | tuple[np.ndarray, np.ndarray]],
     classes: Sequence[str],
     *,
     who: str,
@@ -146,7 +164,7 @@ def score_answers(
     Args:
         recipe: Says what is measured.
         test: Name of the table.
-        answer: Path of a table to probabilities (R, C).
+        answer: Path of a table to probabilities (R, C), or to these and the numbers (R,) of the classes answered.
         classes: The C names.
         who: "omnifuse" or "plain".
         seed: Of the fit.
@@ -158,7 +176,9 @@ def score_answers(
 
     path = table_path(recipe, test, data, work)
     labels = [str(cell) for cell in polars.read_csv(path, infer_schema=False)[recipe.label]]
-    answers = aligned(np.asarray(answer(path), np.float64), classes, labels)
+    found = answer(path)
+    probabilities, chosen = found if isinstance(found, tuple) else (found, None)
+    answers = aligned(np.asarray(probabilities, np.float64), classes, labels, chosen)
     line = {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         **source_tree(),
@@ -175,16 +195,19 @@ def score_answers(
     return answers
 
 
-def model_answer(folder: Path, *, only: str | None = None) -> tuple[Callable[[Path], np.ndarray], tuple[str, ...]]:
+def model_answer(
+    folder: Path, *, only: str | None = None
+) -> tuple[Callable[[Path], tuple[np.ndarray, np.ndarray]], tuple[str, ...]]:
     """A saved model as a function of a table, and its classes; with `only` every other field is hidden from it."""
     import omnifuse
     from omnifuse.data.tables import open_table
 
     model = omnifuse.load(folder)
 
-    def answer(path: Path) -> np.ndarray:
+    def answer(path: Path) -> tuple[np.ndarray, np.ndarray]:
         table = open_table(path)
-        return model.predict_proba(table if only is None else replace(table, columns=(only,)))
+        probabilities = model.predict_proba(table if only is None else replace(table, columns=(only,)))
+        return probabilities, model.choose(probabilities)
 
     return answer, tuple(model.schema.targets[0].classes)
 

@@ -133,6 +133,14 @@ class MultimodalModel(nn.Module):
             for head in _chosen(heads, None).values():
                 head.fit(summaries, tasks[target].dense_target(batch.targets[target]))  # type: ignore[operator]
 
+    def refit_shallow(self, batch: Batch, names: Collection[str]) -> None:
+        """Fit the shallow heads of these names to other rows, with what `fit_shallow` chose."""
+        tasks = dict(zip(self.targets, self.tasks, strict=True))
+        summaries = self.summarise(batch, names)
+        for target, heads in zip(self.shallow_targets, self.shallow, strict=True):
+            for head in _chosen(heads, names).values():
+                head.refit(summaries, tasks[target].dense_target(batch.targets[target]))  # type: ignore[operator]
+
     def answer_shallow(
         self, summaries: Mapping[str, Summary], num_rows: int, heads: Collection[str] | None = None
     ) -> ShallowAnswers:

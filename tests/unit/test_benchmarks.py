@@ -348,3 +348,14 @@ def test_page_with_a_graphics_card():
     assert "| training / matrix products | 0.530 | ratio | >= 0.5 | 256 |" in text
     assert ", card, 79.1 GiB; torch 2.11" in text
     assert "On a GPU" not in page.page([], None, {})
+
+
+def test_answers_keep_the_classes_that_were_answered(tmp_path):
+    found = aligned(np.array([[0.6, 0.4], [0.3, 0.7]]), ("b", "a"), ["a", "a"], np.array([1, 1]))
+    assert found.chosen.tolist() == [0, 0]
+    assert measures(found)["accuracy"] == 1.0
+    found.save(tmp_path / "answers.npz")
+    assert Answers.load(tmp_path / "answers.npz").chosen.tolist() == [0, 0]
+    usual = aligned(found.probabilities[:, ::-1], ("b", "a"), ["a", "a"])
+    assert usual.chosen is None
+    assert measures(usual)["accuracy"] == 0.5

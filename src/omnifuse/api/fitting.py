@@ -194,6 +194,7 @@ class _Fit:
 
     def _run(self, schema: Schema, preset: Preset) -> Model:
         from omnifuse.api.measuring import add_seeds
+        from omnifuse.api.refit import refit_linear
         from omnifuse.api.run_folder import report_run, save_run
 
         prepared = self._prepare(schema, preset)
@@ -215,6 +216,7 @@ class _Fit:
         if self.fusion_table is not None:
             first.model.manifest["fusions"] = self.fusion_table.to_json()
         seeds = add_seeds([item.results for item in trained])
+        refit_linear(prepared, partition, first.network, seed=self.options.seed)
         first.model.manifest |= {"search": found.to_json()} if found is not None else {}
         save_run(first, prepared, partition=partition, preset=preset, options=self.options, started=self.started)
         report_run(first, prepared, partition=partition, seeds=seeds, options=self.options)

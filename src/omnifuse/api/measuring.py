@@ -14,7 +14,7 @@ from omnifuse.api.model import Model
 from omnifuse.api.partition import Partition
 from omnifuse.api.prepare import Prepared
 from omnifuse.api.reporting import Scored
-from omnifuse.api.scoring import Scores, answered, bare_readout, crossfitted, evaluate_decoded, target_result
+from omnifuse.api.scoring import Answers, answered, bare_readout, crossfitted, evaluate_decoded, target_result
 from omnifuse.api.simple import Asked
 from omnifuse.evaluation import calibration_subsets, fit_readout
 from omnifuse.model import Ensemble
@@ -102,8 +102,8 @@ def _held_out_scores(
     partition: Partition,
     answers: Mapping[Subset, RawOutputs],
     readouts: Mapping[str, TargetReadout],
-) -> dict[str, tuple[Scores, Scores]]:
-    """Target to scores and intervals of held-out rows: by its readout, in folds by one without the row's own fold.
+) -> dict[str, Answers]:
+    """Target to answers to held-out rows: by its readout, in folds by one without the row's own fold.
 
     Args:
         prepared: The table.
@@ -114,22 +114,19 @@ def _held_out_scores(
     if partition.fold is None:
         return {name: answered(readout, answers) for name, readout in readouts.items()}
     rows, folds = partition.calibrate, partition.fold[partition.calibrate]
-    found = {
-        name: crossfitted(bare, answers, prepared.targets[name][rows], folds, in_time=partition.in_time)
+    return {
+        name: crossfitted(bare, answers, prepared.targets[name][rows], folds, in_time=partition.in_time).rows(
+            partition.places
+        )
         for name, bare in readouts.items()
     }
-
-    def reported(scores: Scores) -> Scores:
-        return {subset: item[partition.places] for subset, item in scores.items()}
-
-    return {name: (reported(scores), reported(intervals)) for name, (scores, intervals) in found.items()}
 
 
 def _score_held_out(
     prepared: Prepared,
     partition: Partition,
     answers: Mapping[Subset, RawOutputs],
-    scores: Mapping[str, tuple[Scores, Scores]],
+    found: Mapping[str, Answers],
     *,
     comparison: Comparison,
     level: float,
@@ -138,24 +135,24 @@ def _score_held_out(
     """Score rows of the training table that were held out: by their fold's member, calibrated without them."""
     rows = partition.report
     truths = {target.name: prepared.targets[target.name][rows] for target in prepared.schema.targets}
-    complete = {name: next(iter(found.values())) for name, (found, _) in scores.items()}
-    intervals = {name: next(iter(found.values())) for name, (_, found) in scores.items() if found}
+    complete = {name: next(iter(item.scores.values())) for name, item in found.items()}
+    intervals = {name: next(iter(item.intervals.values())) for name, item in found.items() if item.intervals}
+    chosen = {name: next(iter(item.chosen.values())) for name, item in found.items() if item.chosen}
     results = {
         target.name: target_result(
             target,
             truths[target.name],
-            scores[target.name][0],
+            found[target.name],
             answers,
             singles=comparison.singles.get(target.name, {}),
             simple=comparison.simple.get(target.name, {}),
-            intervals=scores[target.name][1],
             level=level,
             seed=seed,
             groups=prepared.groups[rows] if prepared.groups is not None else None,
         )
         for target in prepared.schema.targets
     }
-    return Scored(prepared.table, rows, truths, complete, partition.words, intervals), results
+    return Scored(prepared.table, rows, truths, complete, partition.words, intervals, chosen), results
 
 
 def _score_asked(
@@ -169,7 +166,8 @@ def _score_asked(
     table = asked.decoded.table
     words = f"the {table.num_rows} rows of {table.name}, by the average of all members"
     rows = np.arange(table.num_rows)
-    return Scored(table, rows, asked.truths, evaluated["scores"], words, evaluated["intervals"]), evaluated["targets"]
+    arrays = (evaluated["scores"], words, evaluated["intervals"], evaluated["chosen"])
+    return Scored(table, rows, asked.truths, *arrays), evaluated["targets"]
 
 
 def add_seeds(results: Sequence[dict[str, Any]]) -> Seeds:

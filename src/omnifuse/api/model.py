@@ -81,7 +81,7 @@ class Model(Answering):
 
         table = source if isinstance(source, Table) else open_table(source, media_root=media_root)
         result = evaluate_model(self, table, confined=media_root is not None, seed=seed)
-        del result["scores"], result["intervals"]
+        del result["scores"], result["intervals"], result["chosen"]
         return result
 
     def save(self, folder: str | Path) -> Path:

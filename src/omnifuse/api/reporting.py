@@ -43,6 +43,7 @@ class Scored:
         scores: Target to complete scores of these rows.
         words: Which rows they are.
         intervals: Target of regression to (R, 2) intervals of these rows.
+        chosen: Target of classification to (R,) numbers of the classes that were answered.
     """
 
     table: Table
@@ -51,6 +52,14 @@ class Scored:
     scores: dict[str, np.ndarray]
     words: str
     intervals: dict[str, np.ndarray] = field(default_factory=dict)
+    chosen: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def answers(self, target: Target) -> np.ndarray:
+        """(R,) numbers of the classes that were answered; (R,) of nothing where no class is chosen."""
+        scores = self.scores[target.name]
+        if target.name in self.chosen or not target.kind.chooses_class:
+            return self.chosen.get(target.name, np.full(len(scores), -1))
+        return np.asarray(scores.argmax(axis=1))
 
 
 def _example(scored: Scored, schema: Schema, row: int, door: MediaDoor, media: bool) -> dict[str, Any]:
@@ -78,7 +87,7 @@ def _example(scored: Scored, schema: Schema, row: int, door: MediaDoor, media: b
     return {"pictures": tuple(pictures), "sounds": tuple(sounds), "cells": tuple(cells)}
 
 
-def _worst_rows(target: Target, truth: np.ndarray, scores: np.ndarray) -> np.ndarray:
+def _worst_rows(target: Target, truth: np.ndarray, scores: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """Places of the worst mistakes: the surest wrong answers, or the largest errors."""
     known = np.flatnonzero(known_rows(target.kind, truth))
     if target.kind is TaskKind.REGRESSION:
@@ -86,16 +95,18 @@ def _worst_rows(target: Target, truth: np.ndarray, scores: np.ndarray) -> np.nda
     if target.kind is TaskKind.TAGGING:
         wrong = np.abs(truth[known] - scores[known]).max(axis=1)
         return known[np.argsort(-wrong, kind="stable")][:MAX_EXAMPLES]
-    answers = scores[known].argmax(axis=1)
+    answers = chosen[known]
     if target.kind is TaskKind.ORDINAL:
         distance = np.abs(answers - truth[known])
         order = np.lexsort((-scores[known].max(axis=1), -distance))
         return np.asarray(known[order[distance[order] > 0]][:MAX_EXAMPLES])
     wrong = known[answers != truth[known]]
-    return np.asarray(wrong[np.argsort(-scores[wrong].max(axis=1), kind="stable")][:MAX_EXAMPLES])
+    return np.asarray(wrong[np.argsort(-scores[wrong, chosen[wrong]], kind="stable")][:MAX_EXAMPLES])
 
 
-def _answer_words(target: Target, truth: Any, scores: Any, interval: np.ndarray | None) -> tuple[str, str, str]:
+def _answer_words(
+    target: Target, truth: Any, scores: Any, chosen: int, interval: np.ndarray | None
+) -> tuple[str, str, str]:
     """Answer, truth and confidence in words."""
     if target.kind is TaskKind.REGRESSION:
         sure = f"off by {abs(float(scores) - float(truth)):.3g}"
@@ -106,29 +117,28 @@ def _answer_words(target: Target, truth: Any, scores: Any, interval: np.ndarray 
         given = [name for name, p in zip(target.classes, scores, strict=True) if p >= 0.5]
         true = [name for name, p in zip(target.classes, truth, strict=True) if p >= 0.5]
         return " | ".join(given) or "(none)", " | ".join(true) or "(none)", ""
-    best = int(np.argmax(scores))
-    return target.classes[best], target.classes[int(truth)], f"{float(scores[best]):.0%} sure"
+    return target.classes[chosen], target.classes[int(truth)], f"{float(scores[chosen]):.0%} sure"
 
 
 def _examples(scored: Scored, schema: Schema, target: Target, *, media: bool) -> tuple[Example, ...]:
     door = MediaDoor(root=scored.table.root)
     truth, scores = scored.truths[target.name], scored.scores[target.name]
-    intervals = scored.intervals.get(target.name)
+    intervals, chosen = scored.intervals.get(target.name), scored.answers(target)
     found = []
-    for place in _worst_rows(target, truth, scores):
+    for place in _worst_rows(target, truth, scores, chosen):
         row = int(scored.rows[place])
         interval = intervals[place] if intervals is not None else None
-        answer, true, sure = _answer_words(target, truth[place], scores[place], interval)
+        answer, true, sure = _answer_words(target, truth[place], scores[place], int(chosen[place]), interval)
         found.append(Example(str(row + 1), answer, true, sure, **_example(scored, schema, row, door, media)))
     return tuple(found)
 
 
-def _confusion(target: Target, truth: np.ndarray, scores: np.ndarray) -> np.ndarray | None:
+def _confusion(target: Target, truth: np.ndarray, chosen: np.ndarray) -> np.ndarray | None:
     if not target.kind.chooses_class or len(target.classes) > MAX_CONFUSION:
         return None
     known = known_rows(target.kind, truth)
     matrix = np.zeros((len(target.classes), len(target.classes)), np.int64)
-    np.add.at(matrix, (truth[known], scores[known].argmax(axis=1)), 1)
+    np.add.at(matrix, (truth[known], chosen[known]), 1)
     return matrix
 
 
@@ -150,7 +160,7 @@ def target_page(
     return TargetData(
         target.name,
         result,
-        _confusion(target, truth, scores),
+        _confusion(target, truth, scored.answers(target)),
         target.classes,
         tuple(bins),
         _examples(scored, schema, target, media=media),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +40,25 @@ if TYPE_CHECKING:
 Scores = dict[Subset, np.ndarray]
 
 
+@dataclass(frozen=True)
+class Answers:
+    """Calibrated answers to R rows.
+
+    Attributes:
+        scores: Subset to scores.
+        intervals: For regression, subset to intervals (R, 2).
+        chosen: For classification, subset to numbers (R,) of the classes that are answered.
+    """
+
+    scores: Scores = field(default_factory=dict)
+    intervals: Scores = field(default_factory=dict)
+    chosen: Scores = field(default_factory=dict)
+
+    def rows(self, places: np.ndarray) -> Answers:
+        """Those of some rows."""
+        return Answers(*({subset: item[places] for subset, item in part.items()} for part in _parts(self)))
+
+
 def crossfitted_scores(
     bare: TargetReadout,
     raws: Mapping[Subset, RawOutputs],
@@ -48,7 +68,7 @@ def crossfitted_scores(
     in_time: bool = False,
 ) -> Scores:
     """The scores of `crossfitted`."""
-    return crossfitted(bare, raws, truth, folds, in_time=in_time)[0]
+    return crossfitted(bare, raws, truth, folds, in_time=in_time).scores
 
 
 def crossfitted(
@@ -58,8 +78,8 @@ def crossfitted(
     folds: np.ndarray,
     *,
     in_time: bool = False,
-) -> tuple[Scores, Scores]:
-    """Calibrated scores of rows, each by a calibration that was fitted on the rows of the other folds.
+) -> Answers:
+    """Calibrated answers to rows, each by a calibration that was fitted on the rows of the other folds.
 
     Args:
         bare: Readout without calibration.
@@ -67,30 +87,32 @@ def crossfitted(
         truth: (R, ...) labels.
         folds: (R,) fold of each row.
         in_time: Whether each fold is a stretch of time.
-
-    Returns:
-        Subset to scores, and for regression subset to intervals (R, 2).
     """
     stretches = folds if in_time else None
-    found: Scores = {}
-    intervals: Scores = {}
+    found = Answers()
     for fold in np.unique(folds):
         readout = fit_readout(bare, raws, truth, rows=folds != fold, stretches=stretches)
         asked = np.flatnonzero(folds == fold)
-        for subset, raw in raws.items():
-            scores = readout.scores(raw.rows(asked))
-            found.setdefault(subset, np.zeros((len(folds), *scores.shape[1:])))[asked] = scores
-            if bare.target.kind is TaskKind.REGRESSION:
-                of_rows = readout.intervals(raw.rows(asked))
-                intervals.setdefault(subset, np.full((len(folds), 2), np.nan))[asked] = of_rows
-    return found, intervals
+        part = answered(readout, {subset: raw.rows(asked) for subset, raw in raws.items()})
+        for whole, of_fold in zip(_parts(found), _parts(part), strict=True):
+            for subset, item in of_fold.items():
+                whole.setdefault(subset, np.zeros((len(folds), *item.shape[1:]), item.dtype))[asked] = item
+    return found
 
 
-def answered(readout: TargetReadout, raws: Mapping[Subset, RawOutputs]) -> tuple[Scores, Scores]:
-    """Subset to scores, and for regression subset to intervals (R, 2), by one calibration."""
-    numbers = readout.target.kind is TaskKind.REGRESSION
+def _parts(answers: Answers) -> tuple[Scores, Scores, Scores]:
+    return answers.scores, answers.intervals, answers.chosen
+
+
+def answered(readout: TargetReadout, raws: Mapping[Subset, RawOutputs]) -> Answers:
+    """Answers by one calibration."""
+    kind = readout.target.kind
     scores = {subset: readout.scores(raw) for subset, raw in raws.items()}
-    return scores, {subset: readout.intervals(raw) for subset, raw in raws.items()} if numbers else {}
+    return Answers(
+        scores,
+        {subset: readout.intervals(raw) for subset, raw in raws.items()} if kind is TaskKind.REGRESSION else {},
+        {subset: readout.choose(item) for subset, item in scores.items()} if kind is TaskKind.CLASSIFICATION else {},
+    )
 
 
 def subset_rows(raw: RawOutputs, subset: Subset) -> np.ndarray:
@@ -101,12 +123,11 @@ def subset_rows(raw: RawOutputs, subset: Subset) -> np.ndarray:
 def target_result(
     target: Target,
     truth: np.ndarray,
-    scores: Scores,
+    answers: Answers,
     raws: Mapping[Subset, RawOutputs],
     *,
     singles: Mapping[str, np.ndarray],
     simple: Mapping[str, np.ndarray],
-    intervals: Scores | None = None,
     level: float = 0.9,
     seed: int = 0,
     groups: np.ndarray | None = None,
@@ -116,15 +137,16 @@ def target_result(
     Args:
         target: What was asked.
         truth: (R, ...) labels.
-        scores: Subset to calibrated scores; the first is the complete one.
+        answers: Of each subset; the first is the complete one. The verdict on fusion and the calibration are of the
+            most probable classes, all else is of the classes that are answered.
         raws: Subset to raw outputs, for which rows hold what.
         singles: Input to scores of the network that was trained on it alone.
         simple: Name to scores of a simple model.
-        intervals: For regression, subset to intervals (R, 2).
         level: Share of the intervals that shall hold the truth.
         seed: Of bootstrap and tests.
         groups: (R,) codes of groups that are drawn whole.
     """
+    scores, intervals, chosen = _parts(answers)
     complete = next(iter(scores))
     classes = target.classes
     subsets = {}
@@ -132,7 +154,13 @@ def target_result(
         rows = subset_rows(raws[subset], subset) & known_rows(target.kind, truth)
         if rows.any():
             subsets[subset_name(subset)] = {
-                **score(target.kind, truth[rows], found[rows], classes),
+                **score(
+                    target.kind,
+                    truth[rows],
+                    found[rows],
+                    classes,
+                    chosen=chosen[subset][rows] if subset in chosen else None,
+                ),
                 "rows": int(rows.sum()),
             }
     baselines = {
@@ -141,7 +169,9 @@ def target_result(
     }
     result = {
         "task": target.kind.value,
-        "metrics": with_intervals(target.kind, truth, scores[complete], classes, seed=seed, groups=groups),
+        "metrics": with_intervals(
+            target.kind, truth, scores[complete], classes, seed=seed, groups=groups, chosen=chosen.get(complete)
+        ),
         "subsets": subsets,
         "baselines": baselines,
         "fusion": fusion_verdict(target.kind, truth, scores[complete], singles, seed=seed, groups=groups),
@@ -249,7 +279,7 @@ def evaluate_model(
         singles: Input to the network of that input alone; None takes those of the run folder.
 
     Returns:
-        As `evaluate --json` prints it, and under "scores" and "intervals" the arrays of complete answers.
+        As `evaluate --json` prints it, and under "scores", "intervals" and "chosen" the arrays of complete answers.
     """
     from omnifuse.api.store import load_singles
 
@@ -280,7 +310,7 @@ def evaluate_decoded(
     table = decoded.table
     rows = np.arange(table.num_rows)
     raws = run_subsets(model.members, decoded.packs, rows, calibration_subsets(model.fields))
-    targets, complete, complete_intervals = {}, {}, {}
+    targets, complete = {}, {}
     for target in model.schema.targets:
         readout, truth = model.readouts[target.name], truths[target.name]
         alone = {
@@ -289,18 +319,14 @@ def evaluate_decoded(
             )
             for name, other in singles.items()
         }
-        scores, intervals = answered(readout, raws)
-        complete[target.name] = scores[model.fields]
-        if intervals:
-            complete_intervals[target.name] = intervals[model.fields]
+        complete[target.name] = answers = answered(readout, raws)
         targets[target.name] = target_result(
             target,
             truth,
-            scores,
+            answers,
             raws,
             singles=alone,
             simple={"majority": prior_scores(readout, len(rows)), **(simple or {}).get(target.name, {})},
-            intervals=intervals,
             level=readout.level,
             seed=seed,
         )
@@ -316,8 +342,9 @@ def evaluate_decoded(
         "targets": targets,
         "cost": cost_of(model.members, decoded.packs, rows),
         "warnings": [*decoded.notes, *warnings[:20]],
-        "scores": complete,
-        "intervals": complete_intervals,
+        "scores": {name: answers.scores[model.fields] for name, answers in complete.items()},
+        "intervals": {name: next(iter(item.intervals.values())) for name, item in complete.items() if item.intervals},
+        "chosen": {name: next(iter(item.chosen.values())) for name, item in complete.items() if item.chosen},
     }
 
 

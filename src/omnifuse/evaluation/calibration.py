@@ -23,6 +23,7 @@ import numpy as np
 from omnifuse.evaluation.metrics import LEAST_PROBABILITY, known_rows
 from omnifuse.evaluation.newton import Loss, projected_newton
 from omnifuse.evaluation.spread import fit_spread
+from omnifuse.evaluation.tilt import fit_tilt
 from omnifuse.readout import RawOutputs, TargetReadout, subset_name
 from omnifuse.readout.interval import doubt
 from omnifuse.readout.target_readout import FUSED, SHARPEST, SOFTEST, SubsetCalibration, combine, log_softmax, sigmoid
@@ -71,7 +72,8 @@ def fit_readout(
         stretches: (R,) codes of the stretches of time that were held out; None where rows stand for themselves.
 
     Returns:
-        The readout with a calibration for each subset of which at least 10 labelled rows have exactly these inputs.
+        The readout with a calibration for each subset of which at least 10 labelled rows have exactly these inputs,
+        and for classification with the tilt that suits the rows under the first subset (none with stretches of time).
     """
     usable = known_rows(bare.target.kind, truth)
     if rows is not None:
@@ -85,7 +87,19 @@ def fit_readout(
         found = np.flatnonzero(exact)
         if len(found) >= FEWEST_ROWS:
             subsets[subset_name(names)] = _fit_subset(bare, names, raw, truth, found, stretches)
-    return replace(bare, subsets=subsets)
+    fitted = replace(bare, subsets=subsets)
+    # Rows of a stretch of time repeat one another: they cannot tell what holds for other times
+    return fitted if stretches is not None else replace(fitted, tilt=_tilt(fitted, raws, truth, np.flatnonzero(usable)))
+
+
+def _tilt(
+    readout: TargetReadout, raws: Mapping[tuple[str, ...], RawOutputs], truth: np.ndarray, rows: np.ndarray
+) -> float:
+    """Of the answers to rows as they are, with all inputs that they have."""
+    if readout.target.kind is not TaskKind.CLASSIFICATION or not readout.prior or not raws:
+        return 0.0
+    raw = next(iter(raws.values())).rows(rows)
+    return fit_tilt(readout.scores(raw), truth[rows], np.asarray(readout.prior))
 
 
 def _fit_subset(

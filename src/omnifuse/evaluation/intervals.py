@@ -84,6 +84,7 @@ def with_intervals(
     seed: int = 0,
     resamples: int = 1000,
     groups: np.ndarray | None = None,
+    chosen: np.ndarray | None = None,
 ) -> dict[str, Interval]:
     """Score answers, with percentile bootstrap intervals.
 
@@ -95,11 +96,12 @@ def with_intervals(
         seed: Of the resamples.
         resamples: Their number; above 20,000 rows fewer are drawn, at least 200.
         groups: (R,) codes; whole groups are drawn where given, since rows of a group are not independent.
+        chosen: As for `score`.
 
     Returns:
         Metric name to value and 95% interval; None where not defined, and no interval with fewer than two units.
     """
-    measure = measure_of(kind, truth, scores, classes)
+    measure = measure_of(kind, truth, scores, classes, chosen=chosen)
     units, num_units = _unit_codes(groups, known_rows(kind, truth))
     values = {name: float(value[0]) for name, value in measure(np.ones((len(units), 1))).items()}
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in values}

@@ -33,7 +33,14 @@ def known_rows(kind: TaskKind, truth: np.ndarray) -> np.ndarray:
     return np.asarray(~np.isnan(truth).any(axis=tuple(range(1, truth.ndim))))
 
 
-def score(kind: TaskKind, truth: np.ndarray, scores: np.ndarray, classes: Sequence[str]) -> dict[str, float | None]:
+def score(
+    kind: TaskKind,
+    truth: np.ndarray,
+    scores: np.ndarray,
+    classes: Sequence[str],
+    *,
+    chosen: np.ndarray | None = None,
+) -> dict[str, float | None]:
     """Score answers.
 
     Args:
@@ -42,6 +49,7 @@ def score(kind: TaskKind, truth: np.ndarray, scores: np.ndarray, classes: Sequen
             rows are left out.
         scores: (R, C) probabilities, or (R,) values.
         classes: The C classes or tags; empty for regression.
+        chosen: For classification, (R,) numbers of the classes that are answered; the most probable ones by default.
 
     Returns:
         Metric name to value; None where it is not defined, for instance `roc_auc` with one class only. `accuracy` of
@@ -54,12 +62,19 @@ def score(kind: TaskKind, truth: np.ndarray, scores: np.ndarray, classes: Sequen
         >>> score(TaskKind.REGRESSION, np.array([1.0, 3.0]), np.array([1.0, 2.0]), ())
         {'r2': 0.5, 'mean_absolute_error': 0.5, 'root_mean_squared_error': 0.7071067811865476}
     """
-    measure = measure_of(kind, truth, scores, classes)
+    measure = measure_of(kind, truth, scores, classes, chosen=chosen)
     values = measure(np.ones((int(known_rows(kind, truth).sum()), 1)))
     return {name: None if np.isnan(value[0]) else float(value[0]) for name, value in values.items()}
 
 
-def measure_of(kind: TaskKind, truth: np.ndarray, scores: np.ndarray, classes: Sequence[str]) -> Measure:
+def measure_of(
+    kind: TaskKind,
+    truth: np.ndarray,
+    scores: np.ndarray,
+    classes: Sequence[str],
+    *,
+    chosen: np.ndarray | None = None,
+) -> Measure:
     """The metrics as a function of weights.
 
     Args:
@@ -67,6 +82,7 @@ def measure_of(kind: TaskKind, truth: np.ndarray, scores: np.ndarray, classes: S
         truth: As for `score`.
         scores: As for `score`.
         classes: As for `score`.
+        chosen: As for `score`.
 
     Returns:
         A function of float64 weights (K, S) of the K known rows: metric name to (S,), NaN where it is not defined. Rows
@@ -80,8 +96,9 @@ def measure_of(kind: TaskKind, truth: np.ndarray, scores: np.ndarray, classes: S
         return _regression(np.asarray(label, np.float64), answer)
     assert answer.ndim == 2, f"scores have the shape {answer.shape}, expected (rows, classes)"
     assert answer.shape[1] == len(classes), f"{answer.shape[1]} scores a row but {len(classes)} classes"
-    measures = {TaskKind.CLASSIFICATION: _classification, TaskKind.ORDINAL: _ordinal}
-    return measures.get(kind, _tagging)(label, answer)
+    if kind is TaskKind.CLASSIFICATION:
+        return _classification(label, answer, answer.argmax(axis=1) if chosen is None else chosen[known])
+    return (_ordinal if kind is TaskKind.ORDINAL else _tagging)(label, answer)
 
 
 def row_log_loss(label: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
@@ -143,9 +160,8 @@ def _ranking(positive: np.ndarray, scores: np.ndarray) -> Callable[[np.ndarray],
     return ranking
 
 
-def _classification(label: np.ndarray, probabilities: np.ndarray) -> Measure:
+def _classification(label: np.ndarray, probabilities: np.ndarray, predicted: np.ndarray) -> Measure:
     num_classes = probabilities.shape[1]
-    predicted = probabilities.argmax(axis=1)
     losses = row_log_loss(label, probabilities)
     true_sums = _sums_by(label, num_classes)
     predicted_sums = _sums_by(predicted, num_classes)

@@ -156,6 +156,16 @@ class Answering(ABC):
         chunks = [self.readouts[name].scores(self.raw(self.decode(chunk))) for chunk in table.batches(CHUNK_ROWS)]
         return np.concatenate(chunks)
 
+    def choose(self, probabilities: np.ndarray, *, target: str | None = None) -> np.ndarray:
+        """Numbers (R,) of the classes that `predict` answers where `predict_proba` gives these probabilities (R, C).
+
+        Mostly the most probable one; where the classes are uneven a rare one may count for more.
+        """
+        name = target or self.schema.targets[0].name
+        if name not in self.readouts:
+            raise InputError(f"the model has no target '{name}'", fix=did_you_mean(name, self.readouts))
+        return self.readouts[name].choose(probabilities)
+
     def embed(self, source: Any, *, media_root: Path | None = None) -> dict[str, np.ndarray]:
         """Vectors of unit length in the unified space.
 

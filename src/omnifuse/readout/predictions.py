@@ -35,7 +35,7 @@ def answer_of(
         tags = [name for name, p in zip(target.classes, scores, strict=True) if p >= 0.5]
         sure = float(np.maximum(scores, 1 - scores).mean())
         return TargetPrediction(tags, sure, listed, sure < readout.threshold)
-    best = int(scores.argmax())
+    best = int(readout.choose(scores[None])[0])
     return TargetPrediction(target.classes[best], float(scores[best]), listed, float(scores[best]) < readout.threshold)
 
 

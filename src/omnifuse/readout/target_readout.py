@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from omnifuse.readout.decision import choose_classes
 from omnifuse.readout.interval import SpreadCalibration, doubt
 from omnifuse.readout.raw import RawOutputs
 from omnifuse.schema import Target, TaskKind
@@ -86,6 +87,7 @@ class TargetReadout:
         prior: Class shares (or tag shares) of the training rows.
         level: For regression, the share of intervals that shall hold the truth.
         prior_width: For regression, the half-width of the interval of a row without any input, in the label's units.
+        tilt: For classification, how much rare classes count beyond their probability, see `readout.decision`.
     """
 
     target: Target
@@ -97,6 +99,7 @@ class TargetReadout:
     prior: tuple[float, ...] = ()
     level: float = 0.9
     prior_width: float | None = None
+    tilt: float = 0.0
 
     def calibration(self, names: tuple[str, ...]) -> SubsetCalibration:
         """The calibration for a subset of inputs."""
@@ -134,6 +137,10 @@ class TargetReadout:
             else:
                 result[rows] = self._nothing(width)
         return result[:, 0] if self.target.kind is TaskKind.REGRESSION else result
+
+    def choose(self, scores: np.ndarray) -> np.ndarray:
+        """(B,) numbers of the classes that are answered, from the (B, C) of `scores`."""
+        return choose_classes(scores, np.asarray(self.prior), self.tilt)
 
     def intervals(self, raw: RawOutputs) -> np.ndarray:
         """For regression, (B, 2) lowest and highest value; NaN where no calibration row told how wide to make it."""
@@ -182,6 +189,7 @@ class TargetReadout:
             "prior": list(self.prior),
             "level": self.level,
             "prior_width": self.prior_width,
+            "tilt": self.tilt,
         }
 
     @classmethod
@@ -199,6 +207,7 @@ class TargetReadout:
             tuple(float(share) for share in data["prior"]),
             float(data.get("level", 0.9)),
             None if width is None else float(width),
+            float(data.get("tilt", 0.0)),
         )
 
 

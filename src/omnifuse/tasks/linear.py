@@ -65,6 +65,7 @@ class LinearHead(nn.Module):
         for number, width in enumerate(widths.values()):
             self.register_buffer(f"weights_{number}", torch.zeros(width, num_outputs))
         self.register_buffer("bias", torch.zeros(num_outputs))
+        self._scales: dict[str, float] = {}
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: self.get_buffer(f"weights_{number}") for number, name in enumerate(self.fields)}
@@ -77,13 +78,24 @@ class LinearHead(nn.Module):
             summaries: Of all fields.
             target: (N, C) shares, tags or standardised values; rows with NaN are left out.
         """
+        self._scales = {}
+        self._fit(summaries, target)
+
+    @torch.no_grad()
+    def refit(self, summaries: Mapping[str, Summary], target: Tensor) -> None:
+        """As `fit` to other rows, words trusted as far as before: the answers must be as sharp as those calibrated."""
+        self._fit(summaries, target)
+
+    def _fit(self, summaries: Mapping[str, Summary], target: Tensor) -> None:
         known = ~target.isnan().any(dim=1)
         weights = {name: item for name, item in self._weights().items() if name in summaries}
         if int(known.sum()) < 4 or not weights:
             return
         parts = [_matrix(summaries[name].values[known]) for name in weights]
         wanted = target[known].double().cpu()
-        scales = _chosen_scales(parts, wanted, self.kind)
+        if set(self._scales) != set(weights):
+            self._scales = dict(zip(weights, _chosen_scales(parts, wanted, self.kind), strict=True))
+        scales = [self._scales[name] for name in weights]
         found, bias = _regression([part * scale for part, scale in zip(parts, scales, strict=True)], wanted, self.kind)
         for item, part, scale in zip(weights.values(), found, scales, strict=True):
             item.copy_(part * scale)

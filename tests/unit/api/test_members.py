@@ -10,8 +10,9 @@ from omnifuse.api.budget import Budget
 from omnifuse.api.member import number_scale, training_targets
 from omnifuse.api.members import answers_of_members, restrict
 from omnifuse.api.partition import partition
-from omnifuse.api.scoring import bare_readout, crossfitted_scores, prior_scores
+from omnifuse.api.scoring import bare_readout, crossfitted, crossfitted_scores, prior_scores, target_result
 from omnifuse.data.pack import Pack
+from omnifuse.evaluation import fit_readout
 from omnifuse.readout import RawOutputs, TargetReadout
 from omnifuse.schema import Field, Modality, Schema, Target, TaskKind
 
@@ -107,3 +108,25 @@ def test_a_row_is_calibrated_without_its_own_fold():
     after = crossfitted_scores(bare, {("note",): raw}, turned, folds)[("note",)]
     assert np.array_equal(before[folds == 2], after[folds == 2])
     assert not np.allclose(before[folds != 2], after[folds != 2])
+
+
+def test_the_class_answered_follows_the_tilt_of_the_other_folds():
+    """Each fold's answers are chosen by a readout that had not seen it; scores stay probabilities."""
+    draw = np.random.default_rng(1)
+    truth = draw.choice(2, 900, p=[0.8, 0.2])
+    signs = 1.5 * draw.normal(size=900) + 2.0 * truth - 2.5
+    logits = np.stack([np.zeros(900), signs], axis=1)[None].astype(np.float32)
+    raw = RawOutputs({"kind": logits}, {"kind": {}}, {"note": np.ones(900, bool)})
+    bare = TargetReadout(KIND, ("note",), prior=(0.8, 0.2))
+    folds = np.arange(900) % 3
+    found = crossfitted(bare, {("note",): raw}, truth, folds)
+    chosen, scores = found.chosen[("note",)], found.scores[("note",)]
+    assert not found.intervals
+    for fold in range(3):
+        readout = fit_readout(bare, {("note",): raw}, truth, rows=folds != fold)
+        assert np.array_equal(chosen[folds == fold], readout.choose(scores[folds == fold]))
+    some = np.array([5, 3])
+    assert found.rows(some).chosen[("note",)].tolist() == chosen[some].tolist()
+    result = target_result(KIND, truth, found, {("note",): raw}, singles={}, simple={})
+    assert result["metrics"]["accuracy"]["value"] == pytest.approx((chosen == truth).mean())
+    assert result["subsets"]["note"]["accuracy"] == pytest.approx((chosen == truth).mean())

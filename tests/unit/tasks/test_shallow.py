@@ -70,6 +70,21 @@ def bags_of(draw, rows, width=400, words=12):
     return torch.from_numpy(values / np.linalg.norm(values, axis=1, keepdims=True))
 
 
+def test_a_second_fit_trusts_words_as_far_as_the_first(draw, monkeypatch):
+    first = {"text": Summary(bags_of(draw, 120), torch.ones(120, dtype=torch.bool))}
+    more = {"text": Summary(bags_of(draw, 160), torch.ones(160, dtype=torch.bool))}
+    labels = draw.integers(0, 3, 160)
+    head = LinearHead({"text": 400}, 3, TaskKind.CLASSIFICATION)
+    head.fit(first, shares_of(labels[:120]))
+    length = head._scales["text"]
+    monkeypatch.setattr(linear_module, "_chosen_scales", lambda *_: pytest.fail("chosen again"))
+    head.refit(more, shares_of(labels))
+    features = more["text"].values.numpy() * length
+    reference = LogisticRegression(C=1.0, tol=1e-8, max_iter=2000).fit(features, labels)
+    ours = head(more, 160).softmax(dim=1).numpy()
+    np.testing.assert_allclose(ours, reference.predict_proba(features), atol=1e-3)
+
+
 @pytest.mark.parametrize("noise", [0.05, 8.0])
 def test_bags_of_words_beside_cells_are_trusted_as_far_as_unlearnt_rows_say(noise, draw):
     """Logistic regression of words of the length, of those offered, that answers each fifth best from the others."""
