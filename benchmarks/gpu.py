@@ -3,7 +3,7 @@
     python benchmarks/gpu.py [--repeats N] [--seconds-budget S] [--profile] [--device cpu --tiny]
 
 share     operations of a network of the size of ViT-B (forward and backward, no recomputation) x rows/s of the whole
-          loop (augmenting loader, logging, a checkpoint every 30 s), over the rate of bare matrix products of the
+          loop (augmenting loader, logging, a checkpoint as often as training writes one), over the rate of bare matrix products of the
           model's own shapes in bf16, interleaved, median
 loader    combined / min(loader alone, model alone)
 fp32      the same loop without bf16
@@ -73,9 +73,10 @@ class Loop:
     @property
     def rate(self) -> float:
         """Rows a second with a checkpoint as often as a fit writes it."""
-        from omnifuse.training.loop import CHECKPOINT_S
+        from omnifuse.training.loop import checkpoint_pause
 
-        return self.steps_rate * CHECKPOINT_S / (CHECKPOINT_S + self.save_s)
+        pause = checkpoint_pause(self.save_s)
+        return self.steps_rate * pause / (pause + self.save_s)
 
 
 def timed_loop(bench: Bench, source: Any, precision: str, seconds: float, *, most_passes: int = 200) -> Loop:

@@ -28,7 +28,7 @@ def device():
     for place, name in flags:
         setattr(place, name, False)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    yield torch.device(asked)
+    yield torch.device(asked, 0) if asked == "cuda" else torch.device(asked)
     torch.use_deterministic_algorithms(strict, warn_only=warn_only)
     for (place, name), value in zip(flags, before, strict=True):
         setattr(place, name, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -27,6 +28,9 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -
     allowed = None
     if mask is not None and not all_real(mask):
         allowed = (mask | ~mask.any(dim=1, keepdim=True))[:, None, None, :]
+    if queries.is_cuda:
+        # cuDNN plans each new shape for tens of milliseconds; where rows are padded, nearly every batch has another one
+        torch.backends.cuda.enable_cudnn_sdp(allowed is None)
     mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=allowed)
     return mixed.transpose(1, 2).flatten(2)
 

@@ -18,7 +18,7 @@ Result = TypeVar("Result")
 # Longest time until a signal is seen
 WAKE_S = 0.5
 # Beside them the thread that trains needs its share of the interpreter
-MOST_MAKERS = 6
+MOST_MAKERS = 2
 
 
 class Halt(threading.Event):

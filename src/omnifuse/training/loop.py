@@ -35,7 +35,9 @@ from omnifuse.training.result import BadStep, TrainingResult, parts_words, rows_
 Report = Callable[[dict[str, Any]], None]
 Judge = Callable[[MultimodalModel], float]
 TIMED_STEPS = 6
-CHECKPOINT_S = 30.0
+# Seconds between checkpoints; where one takes longer than the second number, proportionally more, so that saving takes
+# at most a fiftieth of the time
+CHECKPOINT_S, QUICK_SAVE_S = 30.0, 0.6
 MAX_BAD_STEPS = 20
 NUM_JUDGEMENTS = 20
 PATIENCE = 8
@@ -45,6 +47,11 @@ USABLE = 0.93
 REPLAN_SHARE, REPLANS = 0.3, 8
 # A loss so many times the median of the last ones is flagged; a usual loss below the floor counts as the floor
 SPIKE, SPIKE_WINDOW, SPIKE_FLOOR, LEAST_HISTORY = 100.0, 50, 1e-3, 10
+
+
+def checkpoint_pause(save_s: float) -> float:
+    """Seconds until the next checkpoint after one that took so many."""
+    return CHECKPOINT_S * max(1.0, save_s / QUICK_SAVE_S)
 
 
 class Trainer:
@@ -133,7 +140,7 @@ class Trainer:
         give_generator(self.model, self.generator)
         wrapped_optimiser = fabric.setup_optimizers(optimiser)
         self.model.train()
-        last_save = time.monotonic()
+        last_save, pause = time.monotonic(), CHECKPOINT_S
         start, replans = step, REPLANS if planned is None else 0
         stop = planned if planned is not None else min(TIMED_STEPS, longest)
         while True:
@@ -152,9 +159,11 @@ class Trainer:
                 if planned is not None and self._judged(average, step, planned):
                     stop = planned = step
                     break
-                if planned is not None and time.monotonic() - last_save > CHECKPOINT_S:
+                if planned is not None and time.monotonic() - last_save > pause:
+                    save_began = time.monotonic()
                     self._save(optimiser, average, step, planned)
                     last_save = time.monotonic()
+                    pause = checkpoint_pause(last_save - save_began)
             if step == planned or (planned is not None and not replans):
                 break
             assert seconds is not None
