@@ -3,8 +3,8 @@
     python benchmarks/gpu.py [--repeats N] [--seconds-budget S] [--profile] [--device cpu --tiny]
 
 share     operations of a network of the size of ViT-B (forward and backward, no recomputation) x rows/s of the whole
-          loop (augmenting loader, logging, a checkpoint as often as training writes one), over the rate of bare matrix products of the
-          model's own shapes in bf16, interleaved, median
+          loop (augmenting loader, logging, checkpoints as often as training writes them), over the rate of bare matrix
+          products of the model's own shapes in bf16, interleaved, median
 loader    combined / min(loader alone, model alone)
 fp32      the same loop without bf16
 small     the default preset on the same kind of pictures

@@ -15,7 +15,7 @@ from omnifuse.layers import set_stochastic_depth
 from omnifuse.model import MultimodalModel
 from omnifuse.presets import ENSEMBLE, ENSEMBLE_FUSION, ModelSpec
 from omnifuse.schema import Modality, Schema
-from omnifuse.tasks import SHALLOW_HEADS, TASKS, build_shallow, readable_widths, shallow_names
+from omnifuse.tasks import SHALLOW_HEADS, TASKS, build_shallow, readable_widths, shallow_names, thumbnail_widths
 
 
 def build_from_spec(
@@ -60,9 +60,10 @@ def build_from_spec(
     }
     num_outputs = {target: int(task.num_outputs) for target, task in tasks.items()}  # type: ignore[arg-type]
     read = {name: readable_widths(name, encoders, modalities) for name in shallow_names(spec.shallow)}
+    thumbnails = thumbnail_widths(encoders)
     shallow = {
         target: {
-            name: build_shallow(name, widths_read, num_outputs[target], task.kind, modalities)  # type: ignore[arg-type]
+            name: build_shallow(name, widths_read, num_outputs[target], task.kind, thumbnails)  # type: ignore[arg-type]
             for name, widths_read in read.items()
             if widths_read and num_outputs[target] <= getattr(SHALLOW_HEADS[name], "most_outputs", math.inf)
         }

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from omnifuse.encoders.colours import Colours
 from omnifuse.layers import ConvBlock, GatedBlock, TransformerBlock
 from omnifuse.layers.masks import full_mask
 from omnifuse.layers.positions import grid_positions
@@ -100,8 +101,9 @@ class ConvImageEncoder(nn.Module):
         super().__init__()
         self.dim = dim
         self.scale = PixelScale()
-        self.thumbnail = Thumbnail()
-        self.summary_dim = Thumbnail.width
+        self.thumbnail, self.colours = Thumbnail(), Colours()
+        self.thumbnail_dim = Thumbnail.width
+        self.summary_dim = self.thumbnail_dim + Colours.width
         stages = conv_stages(max(height, width) // 2, dim)
         self.stem = nn.Conv2d(3, stages[0][0], 5, 2, 2)
         blocks, channels = [], stages[0][0]
@@ -115,10 +117,13 @@ class ConvImageEncoder(nn.Module):
         """Measure the pixels of training rows."""
         self.scale.initialise(batch.values["pixels"])
         self.thumbnail.initialise(self.scale(batch.values["pixels"]))
+        self.colours.initialise(batch.values["pixels"])
 
     def summarise(self, batch: FieldBatch) -> Tensor:
-        """(P, summary_dim): a standardised thumbnail, the mean where a row has several pictures."""
-        return group_means(self.thumbnail(self.scale(batch.values["pixels"])), batch.lengths)
+        """(P, summary_dim): thumbnail and shares of colours, means where a row has several pictures."""
+        pixels = batch.values["pixels"]
+        found = torch.cat([self.thumbnail(self.scale(pixels)), self.colours(pixels)], dim=1)
+        return group_means(found, batch.lengths)
 
     def forward(self, batch: FieldBatch) -> Tokens:
         """Pixels (N, H, W, 3) of K pictures at most a row to (P, K T, D), T <= 16."""

@@ -129,6 +129,7 @@ class _VideoEncoder(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim, self.summary_dim = dim, MotionThumbnails.width
+        self.thumbnail_dim = MotionThumbnails.width
         self.scale = PixelScale()
         self.clock = ClockEmbedding(dim)
         self.thumbnails = MotionThumbnails()

@@ -10,7 +10,14 @@ from omnifuse.tasks.kernel import KernelHead
 from omnifuse.tasks.linear import LinearHead
 from omnifuse.tasks.ordinal import OrdinalTask
 from omnifuse.tasks.regression import RegressionTask
-from omnifuse.tasks.shallow import NO_SHALLOW_HEAD, SHALLOW_HEADS, build_shallow, readable_widths, shallow_names
+from omnifuse.tasks.shallow import (
+    NO_SHALLOW_HEAD,
+    SHALLOW_HEADS,
+    build_shallow,
+    readable_widths,
+    shallow_names,
+    thumbnail_widths,
+)
 from omnifuse.tasks.summary import Summary
 from omnifuse.tasks.tagging import TaggingTask
 
@@ -38,4 +45,5 @@ __all__ = [
     "build_shallow",
     "readable_widths",
     "shallow_names",
+    "thumbnail_widths",
 ]

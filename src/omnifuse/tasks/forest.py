@@ -8,7 +8,7 @@ of ten columns; the readout gives them the weight that they earn on rows that no
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,8 @@ class ForestHead(nn.Module):
         widths: Field to S of its summary.
         num_outputs: C.
         kind: Task: what the leaves' means are turned into (logits, or standardised values).
-        pictures: Fields whose summary is a thumbnail: the trees read its first 32 principal components.
+        thumbnails: Field to how much of its summary, from the start, is a thumbnail: the trees read its first
+            principal components, and the rest as it is.
 
     Shape: dict of summaries, any subset of the fields, to (B, C). Rows without any of the fields get the mean.
 
@@ -54,17 +55,18 @@ class ForestHead(nn.Module):
     seed: Tensor
 
     def __init__(
-        self, widths: Mapping[str, int], num_outputs: int, kind: TaskKind, pictures: Collection[str] = ()
+        self, widths: Mapping[str, int], num_outputs: int, kind: TaskKind, thumbnails: Mapping[str, int] | None = None
     ) -> None:
         super().__init__()
         self.kind, self.fields = kind, tuple(widths)
-        self.pictures = tuple(name for name in widths if name in pictures)
+        self.thumbnails = {name: width for name, width in (thumbnails or {}).items() if name in widths and width}
         self.widths = {
-            name: min(width, NUM_COMPONENTS) if name in self.pictures else width for name, width in widths.items()
+            name: width - self.thumbnails.get(name, 0) + min(self.thumbnails.get(name, 0), NUM_COMPONENTS)
+            for name, width in widths.items()
         }
-        for number, name in enumerate(self.pictures):
-            self.register_buffer(f"centre_{number}", torch.zeros(widths[name]))
-            self.register_buffer(f"axes_{number}", torch.zeros(widths[name], self.widths[name]))
+        for number, width in enumerate(self.thumbnails.values()):
+            self.register_buffer(f"centre_{number}", torch.zeros(width))
+            self.register_buffer(f"axes_{number}", torch.zeros(width, min(width, NUM_COMPONENTS)))
         nodes = NUM_TREES * NUM_NODES
         # A node sends a row to `left`, or to the one after it where the row's value is above the threshold; a leaf
         # sends it to itself
@@ -93,18 +95,19 @@ class ForestHead(nn.Module):
 
     def _read(self, name: str, summary: Summary) -> Tensor:
         """(B, S) what the trees read of a field."""
-        if name not in self.pictures:
+        if name not in self.thumbnails:
             return summary.values
-        number = self.pictures.index(name)
-        found = (summary.values - self.get_buffer(f"centre_{number}")) @ self.get_buffer(f"axes_{number}")
-        return torch.where(summary.present.unsqueeze(1), found, 0.0)
+        number, width = list(self.thumbnails).index(name), self.thumbnails[name]
+        found = (summary.values[:, :width] - self.get_buffer(f"centre_{number}")) @ self.get_buffer(f"axes_{number}")
+        found = torch.where(summary.present.unsqueeze(1), found, 0.0)
+        return torch.cat([found, summary.values[:, width:]], dim=1)
 
     def _find_components(self, summaries: Mapping[str, Summary]) -> None:
         """The directions in which thumbnails differ most, over the rows that have one."""
-        for number, name in enumerate(self.pictures):
+        for number, (name, width) in enumerate(self.thumbnails.items()):
             if name not in summaries or not bool(summaries[name].present.any()):
                 continue
-            rows = summaries[name].values[summaries[name].present].double()
+            rows = summaries[name].values[summaries[name].present][:, :width].double()
             centre = rows.mean(dim=0)
             # Of the two matrices with these eigenvectors the smaller one
             rows = rows - centre
@@ -114,8 +117,8 @@ class ForestHead(nn.Module):
                 axes = torch.where(values > 1e-9 * values[-1].clamp(min=1e-12), axes, 0.0)
             else:
                 axes = torch.linalg.eigh(rows.T @ rows)[1]
-            axes = axes.flip(1)[:, : self.widths[name]]
             found = self.get_buffer(f"axes_{number}")
+            axes = axes.flip(1)[:, : found.shape[1]]
             found.zero_()[:, : axes.shape[1]] = axes.to(found)
             self.get_buffer(f"centre_{number}").copy_(centre)
 

@@ -20,8 +20,6 @@ SHALLOW_HEADS: dict[str, type[KernelHead] | type[LinearHead] | type[ForestHead]]
 NO_SHALLOW_HEAD = "none"
 # What a line can read: cells, bags of words and statistics of series
 LINEAR_MODALITIES = (Modality.TABLE, Modality.TEXT, Modality.SERIES)
-# What is summarised as a thumbnail
-PICTURES = (Modality.IMAGE, Modality.VIDEO)
 
 
 def shallow_names(setting: str) -> tuple[str, ...]:
@@ -50,8 +48,14 @@ def readable_widths(
     return {name: width for name, width in found.items() if width}
 
 
+def thumbnail_widths(encoders: Mapping[str, nn.Module]) -> dict[str, int]:
+    """Fields whose summary begins with a thumbnail, each with the width of it."""
+    found = {name: int(getattr(encoder, "thumbnail_dim", 0)) for name, encoder in encoders.items()}
+    return {name: width for name, width in found.items() if width}
+
+
 def build_shallow(
-    shallow: str, widths: Mapping[str, int], num_outputs: int, kind: TaskKind, modalities: Mapping[str, Modality]
+    shallow: str, widths: Mapping[str, int], num_outputs: int, kind: TaskKind, thumbnails: Mapping[str, int]
 ) -> KernelHead | LinearHead | ForestHead:
     """A shallow head by name.
 
@@ -60,8 +64,8 @@ def build_shallow(
         widths: Field to the width of its summary.
         num_outputs: Of the task.
         kind: Of the task.
-        modalities: Field to its modality.
+        thumbnails: See `thumbnail_widths`.
     """
     if shallow == "forest":
-        return ForestHead(widths, num_outputs, kind, [name for name in widths if modalities[name] in PICTURES])
+        return ForestHead(widths, num_outputs, kind, thumbnails)
     return SHALLOW_HEADS[shallow](widths, num_outputs, kind)

@@ -357,7 +357,7 @@ def test_of_pictures_the_forest_reads_principal_components(draw):
     summary = Summary(torch.from_numpy(thumbnails) * present.unsqueeze(1), present)
     target = torch.eye(2)[torch.from_numpy((strength > 0).astype(np.int64))]
     torch.manual_seed(0)
-    head = forest_module.ForestHead({"picture": 50}, 2, TaskKind.CLASSIFICATION, ["picture"])
+    head = forest_module.ForestHead({"picture": 50}, 2, TaskKind.CLASSIFICATION, {"picture": 50})
     head.fit({"picture": summary}, target)
     right = head({"picture": summary}, 60).argmax(dim=1) == target.argmax(dim=1)
     assert bool(right[present].float().mean() > 0.95)
