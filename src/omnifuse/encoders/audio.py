@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from omnifuse.encoders.sound_texture import SoundTexture
 from omnifuse.layers import MLP, ConvBlock, Dropout, GatedBlock, TransformerBlock, sinusoids
 from omnifuse.layers.convolution import rectify
 from omnifuse.layers.time_tokens import time_tokens
@@ -16,6 +17,8 @@ from omnifuse.tokens import FieldBatch, Tokens
 NUM_CEPSTRA = 20
 MAX_TOKENS = 16
 PATCH, PATCH_STEP = 7, 4
+# Share of the texture in the squared length of the summary; the rest is the statistics'
+TEXTURE_SHARE = 1 / 3
 
 
 class BandScale(nn.Module):
@@ -140,7 +143,8 @@ class ConvAudioEncoder(nn.Module):
         self.flatten = nn.Linear(widths[1] * bands, dim)
         self.norm = nn.LayerNorm(dim)
         self.statistics = SoundStatistics(num_mels, num_columns)
-        self.summary_dim = self.statistics.width
+        self.texture = SoundTexture(num_mels)
+        self.summary_dim = self.statistics.width + self.texture.width
         self.statistics_dropout = Dropout(dropout)
         self.statistics_token = MLP(self.statistics.width, dim, dim, dropout=dropout)
         self.statistics_norm = nn.LayerNorm(dim)
@@ -149,13 +153,15 @@ class ConvAudioEncoder(nn.Module):
         """Measure training sounds."""
         frames = batch.values["log_mel"].float()
         self.scale.initialise(frames)
-        self.statistics.initialise(*batch.unpack(frames))
+        padded, mask = batch.unpack(frames)
+        self.statistics.initialise(padded, mask)
+        self.texture.initialise(padded, mask)
 
     def summarise(self, batch: FieldBatch) -> Tensor:
-        """(P, summary_dim): standardised statistics over time, about unit length."""
+        """(P, summary_dim): standardised statistics over time, then the texture; together about unit length."""
         frames, mask = batch.unpack(batch.values["log_mel"].float())
-        out: Tensor = self.statistics(frames, mask) / math.sqrt(self.summary_dim)
-        return out
+        statistics = self.statistics(frames, mask) * math.sqrt((1 - TEXTURE_SHARE) / self.statistics.width)
+        return torch.cat([statistics, self.texture(frames, mask) * math.sqrt(TEXTURE_SHARE)], dim=1)
 
     def forward(self, batch: FieldBatch) -> Tokens:
         """log_mel (sum F, C) to (P, T, D); the first token holds the statistics."""
