@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -112,8 +114,8 @@ class NgramBag(nn.Module):
     def _scaled(self, counts: Tensor) -> Tensor:
         """Each part to one length, all of them to length 1."""
         parts = [F.normalize(part, dim=1, eps=1e-6) for part in counts.split_with_sizes(self.widths, dim=1)]
-        joined: Tensor = torch.cat(parts, dim=1)
-        return joined / len(parts) ** 0.5
+        joined: Tensor = torch.cat(parts, dim=1) / math.sqrt(len(parts))
+        return joined
 
     def forward(self, batch: FieldBatch) -> Tensor:
         """Texts to (P, D)."""
