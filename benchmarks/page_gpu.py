@@ -9,8 +9,8 @@ from benchmarks.markdown import figure, machine_words, table_text, tree_words
 INTRODUCTION = """## On a GPU
 
 Written by `python benchmarks/gpu.py`. The first line is the share of the rate of bare matrix products, of the model's
-own shapes and in bf16, that a whole training reaches: an augmenting loader, logging and a checkpoint every 30 s
-included. The network is of the size of ViT-B (width 768, 12 heads, 12 blocks, 196 tokens a picture).
+own shapes and in bf16, that a whole training reaches: an augmenting loader, logging and checkpoints (at most a fiftieth
+of the time) included. The network is of the size of ViT-B (width 768, 12 heads, 12 blocks, 196 tokens a picture).
 """
 
 
