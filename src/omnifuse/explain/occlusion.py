@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -106,8 +107,8 @@ def _tiles(arrays: Arrays, _preprocessor: Any, _cell: Any) -> Occlusions:
     parts = []
     for number in range(count):
         colour = _mean_colour(pixels[number])
-        for top, bottom in zip(rows[:-1], rows[1:], strict=True):
-            for left, right in zip(columns[:-1], columns[1:], strict=True):
+        for top, bottom in pairwise(rows):
+            for left, right in pairwise(columns):
                 changed = pixels.copy()
                 changed[number, top:bottom, left:right] = colour
                 box = {"top": top / height, "left": left / width, "bottom": bottom / height, "right": right / width}
@@ -130,7 +131,7 @@ def _mean_colour(pixels: np.ndarray) -> np.ndarray:
 def _stretches(count: int) -> Iterator[tuple[int, int]]:
     """First and one behind the last of each of at most 12 stretches of frames, as even as can be."""
     ends = np.linspace(0, count, min(count, MOST_STRETCHES) + 1).round().astype(int)
-    yield from zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)
+    yield from pairwise(ends.tolist())
 
 
 def _seconds(start: float, end: float) -> tuple[str, dict[str, float]]:

@@ -32,7 +32,10 @@ def test_a_word_is_cut_out_of_the_text_as_it_is_read():
     assert found.parts[1].where == {"start": 4, "end": 9}
 
 
-@pytest.mark.parametrize(("height", "width", "count", "side"), [(32, 32, 1, 4), (48, 64, 1, 6), (96, 96, 1, 8), (96, 96, 2, 4)])  # fmt: skip
+SIZES = [(32, 32, 1, 4), (48, 64, 1, 6), (96, 96, 1, 8), (96, 96, 2, 4)]
+
+
+@pytest.mark.parametrize(("height", "width", "count", "side"), SIZES)
 def test_tiles_cover_a_picture_once(height, width, count, side):
     assert grid_side(height, width, count) == side
     pixels = np.random.default_rng(0).integers(0, 256, (count, height, width, 3)).astype(np.uint8)

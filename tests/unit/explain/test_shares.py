@@ -56,7 +56,9 @@ def test_shares_add_up_to_all_less_none(num_players, exact):
 @pytest.mark.parametrize("most_exact", [7, 0])
 def test_players_that_do_the_same_get_the_same_and_idle_ones_nothing(most_exact):
     """The first two are of use only together, the third never is."""
-    found = shapley_shares(lambda there: 6.0 * (there[:, :1] & there[:, 1:2]), 3, most_exact=most_exact, most_asked=4096)
+    found = shapley_shares(
+        lambda there: 6.0 * (there[:, :1] & there[:, 1:2]), 3, most_exact=most_exact, most_asked=4096
+    )
     np.testing.assert_allclose(found.values[:, 0], [3.0, 3.0, 0.0], atol=1e-12 if most_exact else 0.6)
     assert found.values[2, 0] == 0.0
     if not most_exact:
