@@ -6,9 +6,10 @@ import json
 
 import numpy as np
 import pytest
-from tests.conftest import ONE_LABEL, QUICK, plain_rows, room_rows
+from tests.conftest import QUICK, room_rows
 
 import omnifuse
+from omnifuse.data.worlds import World, WorldField
 from omnifuse.deploy.runtime import Runtime
 
 
@@ -82,17 +83,14 @@ def test_the_graphs_explain_as_the_model_does(exported, whole_row, explained):
 
 
 def test_the_field_that_carries_the_label_gets_the_largest_share(tmp_path):
-    """The kind stands in the note and the size alone; colour, weight and date tell nothing."""
-    rows = plain_rows(120)
-    for row in rows:
-        row["size"] = "1.0"
-    model = omnifuse.fit(rows, "kind", out=tmp_path / "run", **QUICK, **ONE_LABEL)
-    found = model.explain_rows(rows[:8], rows=list(range(8)))
-    for one in found:
-        best = max(one.shares, key=lambda share: share.effect)
-        assert best.field == "note"
-    word = max(found[0].parts["note"].parts, key=lambda part: part.effect)
-    assert word.what in "a red brick house by the lake blue paint on the old wooden door"
+    """In a world where the note shows the label and number, category and tags are noise."""
+    fields = (WorldField("note", 0), WorldField("number", None), WorldField("category", None), WorldField("tags", None))
+    train, test = omnifuse.generate_world(tmp_path / "world", World(fields), num_train=120, num_test=8)
+    model = omnifuse.fit(train, "label", out=tmp_path / "run", **QUICK)
+    for found in model.explain_rows(test, rows=range(8), parts=False):
+        assert {share.field for share in found.shares} == set(model.fields) == {"note", "tags", "table"}
+        assert max(found.shares, key=lambda share: share.effect).field == "note"
+        assert max(found.shares, key=lambda share: share.share).field == "note"
 
 
 def test_on_the_command_line(fitted, rooms, tmp_path, capsys):
