@@ -10,7 +10,21 @@ from collections.abc import Sequence
 import typer
 
 from omnifuse import __version__
-from omnifuse.cli import demo, doctor, edge, embed, evaluate, export, fit, inspect, listing, predict, registry, serve
+from omnifuse.cli import (
+    demo,
+    doctor,
+    edge,
+    embed,
+    evaluate,
+    explain,
+    export,
+    fit,
+    inspect,
+    listing,
+    predict,
+    registry,
+    serve,
+)
 from omnifuse.cli.termination import TERMINATED, TerminatedError, terminable
 from omnifuse.errors import OmnifuseError
 
@@ -28,6 +42,7 @@ app.command("fit")(fit.fit)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("embed")(embed.embed)
+app.command("explain")(explain.explain)
 app.command("export")(export.export)
 app.command("edge")(edge.edge)
 app.add_typer(registry.registry)
