@@ -59,7 +59,7 @@ def load_model(folder: str | Path) -> Model:
     if "compressed" in manifest:
         raise ArtefactError(
             f"the model in '{folder}' was compressed: it holds graphs and no weights for PyTorch",
-            fix="Ask it with omnifuse edge, omnifuse serve or Runtime, or load the model that it was made of",
+            fix="Ask it with omnifuse edge, omnifuse serve --graphs or Runtime, or load the model that it was made of",
         )
     found, spec = described(manifest), spec_of(manifest)
     with reading_manifest():

@@ -76,7 +76,8 @@ class Trial:
 
     def _chunks(self) -> list[np.ndarray]:
         return [
-            np.arange(start, min(start + ROWS_AT_ONCE, self.num_rows)) for start in range(0, self.num_rows, ROWS_AT_ONCE)
+            np.arange(start, min(start + ROWS_AT_ONCE, self.num_rows))
+            for start in range(0, self.num_rows, ROWS_AT_ONCE)
         ]
 
     def _encode(self, runner: GraphRunner, name: str) -> list[EncodedField]:
