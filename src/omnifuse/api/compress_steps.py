@@ -113,28 +113,30 @@ class Compressor:
         """Keep so few members as do no harm.
 
         Args:
-            counts: Numbers of members to try, in order; the last that does no harm is taken.
-            enough: Ends the trials at the first that is harmless and of which this is true.
+            counts: Numbers of members to try, falling; the last before one that does harm is taken.
+            enough: Says of harmless graphs whether fewer need not be tried.
         """
         order = member_order(self.judge.readouts, self.judge.reference)
-        found: tuple[GraphSet, Judgement, str] | None = None
-        refused: tuple[GraphSet, Judgement, str, str] | None = None
+
+        def name(kept: list[int]) -> str:
+            return f"{len(kept)} of {len(order)} members ({', '.join(str(number) for number in kept)})"
+
+        whole, best = self.graphs, None
         for count in counts:
             kept = sorted(order[:count])
             judged = self.judge({subset: raw.members(kept) for subset, raw in self.judge.reference.items()})
-            name = f"{count} of {len(order)} members ({', '.join(str(number) for number in kept)})"
             harm = judged.harm(self.most_loss)
-            smaller = keep_members(self.graphs, kept)
+            if not harm:
+                best = (kept, judged)
+                if enough is None or not enough(keep_members(whole, kept)):
+                    continue
+            if best is not None:
+                self._add(name(best[0]), keep_members(whole, best[0]), best[1], "")
             if harm:
-                refused = refused or (smaller, judged, name, harm)
-                continue
-            found = (smaller, judged, name)
-            if enough is not None and enough(smaller):
-                break
-        if found is not None:
-            self._add(found[2], found[0], found[1], "")
-        if refused is not None:
-            self._add(refused[2], refused[0], refused[1], refused[3])
+                self._add(name(kept), keep_members(whole, kept), judged, harm)
+            return
+        if best is not None:
+            self._add(name(best[0]), keep_members(whole, best[0]), best[1], "")
 
     def prune(self, share: float) -> bool:
         """Take a share of the hidden channels out of every pair of dense layers; says whether it was kept."""

@@ -1,7 +1,7 @@
 """The folder of a compressed model: a model folder with graphs and without weights for PyTorch.
 
-It is a model of its own, with an id of its own: it answers a little otherwise than the one that it was made of. That one
-stays as it was.
+It is a model of its own, with an id of its own, since it answers a little otherwise than the one that it was made of.
+That one stays as it was.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def _fitted(
         shifts: Whether there is a bias to take up what channels gave on average.
     """
     width = samples.shape[1]
-    count = max(LEAST_KEPT, width - int(round(share * width)))
+    count = max(LEAST_KEPT, width - round(share * width))
     values, weights = samples.astype(np.float64), outer.astype(np.float64)
     worth = np.sqrt((values**2).mean(axis=0)) * np.linalg.norm(weights, axis=1)
     order = np.argsort(-worth, kind="stable")
