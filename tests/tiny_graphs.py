@@ -32,7 +32,7 @@ def tiny_model(num_members: int = 3, *, num_rows: int = 200, spread: float = 0.0
 
     Args:
         num_members: E.
-        num_rows: Rows whose label is what the ensemble answers, with some noise.
+        num_rows: Rows whose label is what the first member answers.
         spread: How much members differ.
         seed: Of weights and rows.
     """
@@ -51,10 +51,13 @@ def tiny_model(num_members: int = 3, *, num_rows: int = 200, spread: float = 0.0
     field = FieldSignature(ENCODER, (("x", "float32"),), WIDTH, 0, False)
     outputs = (("answers", "y", "fused"), ("pooled", "", ""))
     signature = GraphSignature({"x": field}, ("tokens_0", "mask_0"), outputs, num_members)
-    x = draw.normal(size=(num_rows, CELLS)).astype(np.float32)
+    x = draw.normal(size=(4 * num_rows, CELLS)).astype(np.float32)
+    logits = (np.maximum(x @ first["w1"] + first["b1"], 0) @ first["w2"] + first["b2"]) @ first["w3"]
+    # No row on the edge between two classes
+    margin = np.diff(np.sort(logits, axis=1)[:, -2:], axis=1)[:, 0]
+    chosen = np.sort(np.argsort(-margin)[:num_rows])
+    x, truth = x[chosen], logits[chosen].argmax(axis=1)
     pack = Pack({"x": x}, np.arange(num_rows + 1), np.ones(num_rows, bool))
-    hidden = np.maximum(x @ first["w1"] + first["b1"], 0) @ first["w2"] + first["b2"]
-    truth = (hidden @ first["w3"]).argmax(axis=1)
     target = Target("y", TaskKind.CLASSIFICATION, ("a", "b", "c"))
     readout = TargetReadout(target, ("x",), prior=(1 / 3, 1 / 3, 1 / 3))
     return TinyModel(GraphSet(signature, {ENCODER: encoder, FUSION_FILE: fusion}), {"y": readout}, {"x": pack}, truth)

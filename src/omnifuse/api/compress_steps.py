@@ -174,10 +174,14 @@ class Compressor:
         if not row_feeds:
             return graphs, _because(stays, "no row has the field")
         made = {name: found for name, found in _quantised(content, feeds) if found is not None}
+        failed = [name for name, found in made.items() if not self.trial.runs(found, row_feeds[0])]
+        why = "; ".join(f"{name}: the runtime cannot run it" for name in failed)
+        made = {name: found for name, found in made.items() if name not in failed}
+        if failed and not made:
+            return graphs, _because(stays, why)
         if not made:
             return graphs, _because(stays, "no dense layer")
         ms = self.trial.graph_ms({FP32: content, **made}, row_feeds)
-        why = ""
         for form in sorted(made, key=lambda name: len(made[name]) if self.goal == "size" else ms[name]):
             smaller = made[form]
             choice = GraphChoice(file, form, (len(content), len(smaller)), (ms[FP32], ms[form]), "")

@@ -70,6 +70,7 @@ def quantise_dynamic(content: bytes) -> bytes | None:
         quantize_dynamic(
             model,
             path,
+            nodes_to_exclude=_batched(model),
             op_types_to_quantize=list(DENSE),
             per_channel=True,
             reduce_range=True,
@@ -110,6 +111,7 @@ def quantise_static(content: bytes, feeds: Sequence[Feed]) -> bytes | None:
             model,
             path,
             Reader(),
+            nodes_to_exclude=_batched(model),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(CONVOLVED),
             per_channel=True,
@@ -120,6 +122,12 @@ def quantise_static(content: bytes, feeds: Sequence[Feed]) -> bytes | None:
         )
 
     return _written(content, write)
+
+
+def _batched(model: Any) -> list[str]:
+    """Names of products whose weights are a stack of matrices: the runtime has no whole numbers for them."""
+    shapes = {item.name: len(item.dims) for item in model.graph.initializer}
+    return [node.name for node in model.graph.node if node.op_type == "MatMul" and shapes.get(node.input[1], 2) != 2]
 
 
 def is_quantised(content: bytes) -> bool:

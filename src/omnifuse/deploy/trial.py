@@ -55,6 +55,15 @@ class Trial:
             self._sessions[key] = open_graph(content, self.threads)
         return self._sessions[key]
 
+    def runs(self, content: bytes, feed: Feed) -> bool:
+        """Whether the runtime can open a graph and run it."""
+        try:
+            self.session(content).run(None, feed)
+        except Exception:
+            # The runtime has a class of errors for each of its states; each means that the graph is of no use
+            return False
+        return True
+
     def answers(self, graphs: GraphSet) -> dict[Subset, RawOutputs]:
         """Raw outputs of all rows, as they are and without each single field."""
         runner = self.runner(graphs)
