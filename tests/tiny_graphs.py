@@ -47,7 +47,9 @@ def tiny_model(num_members: int = 3, *, num_rows: int = 200, spread: float = 0.0
         for number in range(num_members)
     ]
     encoder = repeat_members([TracedMember(_encoder(item), item) for item in members])
-    fusion = repeat_members([TracedMember(_fusion(item), item) for item in members], apart=["tokens_0"], joined=["pooled"])
+    fusion = repeat_members(
+        [TracedMember(_fusion(item), item) for item in members], apart=["tokens_0"], joined=["pooled"]
+    )
     field = FieldSignature(ENCODER, (("x", "float32"),), WIDTH, 0, False)
     outputs = (("answers", "y", "fused"), ("pooled", "", ""))
     signature = GraphSignature({"x": field}, ("tokens_0", "mask_0"), outputs, num_members)

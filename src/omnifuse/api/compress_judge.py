@@ -69,7 +69,7 @@ class Judgement:
         """The largest loss of a target; None without labels."""
         return max((item.loss for item in self.scores.values()), default=None)
 
-    def harm(self, most_loss: float, *, least_agreement: float = 0.0) -> str:
+    def harm(self, most_loss: float) -> str:
         """Why the graphs may not stay, "" where they may.
 
         Without labels the answers have to agree. With labels the score may fall by `most_loss`; or by more where the
@@ -77,11 +77,10 @@ class Judgement:
 
         Args:
             most_loss: Share of the score.
-            least_agreement: Asked whatever the score says.
         """
-        if not self.scores or self.agreement < least_agreement:
-            least = max(least_agreement, LEAST_AGREEMENT)
-            return "" if self.agreement >= least else f"{self.agreement:.1%} of the answers agree, below {least:.0%}"
+        if not self.scores:
+            few = f"{self.agreement:.1%} of the answers agree, below {LEAST_AGREEMENT:.0%}"
+            return "" if self.agreement >= LEAST_AGREEMENT else few
         for name, item in self.scores.items():
             if item.loss > most_loss and not (item.unsure and self.agreement >= LEAST_AGREEMENT):
                 return f"{item.metric} of '{name}' falls by {item.loss:.2%}, more than {most_loss:.2%}"

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from omnifuse.api.compress_judge import LEAST_AGREEMENT, Judge, Judgement, member_order
+from omnifuse.api.compress_judge import Judge, Judgement, member_order
 from omnifuse.deploy.fewer_members import keep_members
 from omnifuse.deploy.graph_set import GraphSet
 from omnifuse.deploy.prune import prune_channels
 from omnifuse.deploy.quantise import quantise_dynamic, quantise_static
-from omnifuse.deploy.trial import Trial
+from omnifuse.deploy.trial import Feed, Trial
 
 Goal = Literal["both", "time", "size", "score"]
 GAIN = 0.05
@@ -156,9 +156,11 @@ class Compressor:
         before = self.graphs
         feeds, row_feeds = self.trial.feeds(before), self.trial.row_feeds(before)
         current, choices = before, []
+        # The agreement that int8 owes is with the very graphs that it is made of; the score lost counts all steps
+        owed = Judge(self.judge.readouts, self.judge.fields, self.trial.answers(before), {})
         # The largest first: where the answers bear only so much, it is spent on what gains most
         for file in sorted(before.contents, key=lambda name: -len(before.contents[name])):
-            current, choice = self._int8_graph(current, file, feeds[file], row_feeds[file])
+            current, choice = self._int8_graph(current, file, owed, (feeds[file], row_feeds[file]))
             choices.append(choice)
         judged = self.judge(self.trial.answers(current))
         if current is before:
@@ -168,7 +170,10 @@ class Compressor:
             current = replace(current, signature=replace(current.signature, precision=INT8))
         self._add("int8", current, judged, harm, tuple(choices), paid=True)
 
-    def _int8_graph(self, graphs: GraphSet, file: str, feeds: Any, row_feeds: Any) -> tuple[GraphSet, GraphChoice]:
+    def _int8_graph(
+        self, graphs: GraphSet, file: str, owed: Judge, fed: tuple[list[Feed], list[Feed]]
+    ) -> tuple[GraphSet, GraphChoice]:
+        feeds, row_feeds = fed
         content = graphs.contents[file]
         stays = GraphChoice(file, FP32, (len(content), len(content)), None, "")
         if not row_feeds:
@@ -180,7 +185,7 @@ class Compressor:
         if failed and not made:
             return graphs, _because(stays, why)
         if not made:
-            return graphs, _because(stays, "no dense layer")
+            return graphs, _because(stays, "nothing in it can be quantised")
         ms = self.trial.graph_ms({FP32: content, **made}, row_feeds)
         for form in sorted(made, key=lambda name: len(made[name]) if self.goal == "size" else ms[name]):
             smaller = made[form]
@@ -188,8 +193,8 @@ class Compressor:
             reason = self._gain(len(content), len(smaller), ms[FP32], ms[form])
             if not reason:
                 candidate = graphs.with_graph(file, smaller)
-                judged = self.judge(self.trial.answers(candidate))
-                reason = judged.harm(self.most_loss, least_agreement=LEAST_AGREEMENT)
+                answers = self.trial.answers(candidate)
+                reason = owed(answers).harm(self.most_loss) or self.judge(answers).harm(self.most_loss)
                 if not reason:
                     return candidate, _because(choice, _gained(choice))
             why += ("; " if why else "") + f"{form}: {reason}"
@@ -230,7 +235,7 @@ class Compressor:
         return kept
 
 
-def _quantised(content: bytes, feeds: Any) -> Iterator[tuple[str, bytes | None]]:
+def _quantised(content: bytes, feeds: list[Feed]) -> Iterator[tuple[str, bytes | None]]:
     yield "dynamic", quantise_dynamic(content)
     yield "static", quantise_static(content, feeds)
 

@@ -24,6 +24,8 @@ from omnifuse.errors import MissingDependencyError
 
 Feed = Mapping[str, np.ndarray]
 DENSE, CONVOLVED = ("MatMul", "Gemm"), ("MatMul", "Gemm", "Conv")
+# What ONNX Runtime says unless told otherwise
+_WARNINGS = 2
 _INTEGER = {"MatMulInteger", "ConvInteger", "QLinearMatMul", "QLinearConv", "DequantizeLinear"}
 
 
@@ -62,7 +64,7 @@ def quantise_dynamic(content: bytes) -> bytes | None:
         content: A graph in fp32.
 
     Returns:
-        The graph, or None where it holds no dense layer to quantise.
+        The graph, or None where it holds no dense layer that the quantiser can change.
     """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -90,7 +92,7 @@ def quantise_static(content: bytes, feeds: Sequence[Feed]) -> bytes | None:
         feeds: Inputs to calibrate on.
 
     Returns:
-        The graph, or None where there is nothing to quantise or nothing to calibrate on.
+        The graph, or None where there is nothing that the quantiser can change or nothing to calibrate on.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
@@ -140,11 +142,16 @@ def is_quantised(content: bytes) -> bool:
 def _written(content: bytes, write: Any) -> bytes | None:
     import onnx
 
+    folded = fold_constants(content)
     with tempfile.TemporaryDirectory() as folder, _quietly():
         path = Path(folder) / "int8.onnx"
-        write(onnx.load_from_string(fold_constants(content)), path)
+        try:
+            write(onnx.load_from_string(folded), path)
+        except Exception:
+            # The quantiser guesses shapes, wrongly for some sequences, and then fails with whatever it meets first
+            return None
         model = onnx.load(path)
-    # Shapes that the quantiser guessed inside the graph; the runtime trusts them where they are wrong for sequences
+    # Those guesses again, which the runtime would trust
     del model.graph.value_info[:]
     found: bytes = model.SerializeToString()
     return found if is_quantised(found) else None
@@ -152,10 +159,14 @@ def _written(content: bytes, write: Any) -> bytes | None:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without the advice that the quantiser gives its developers."""
+    """Without the advice that the quantiser gives its developers, and what the runtime says where it fails."""
+    import onnxruntime
+
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
+    onnxruntime.set_default_logger_severity(4)
     try:
         yield
     finally:
         logging.disable(before)
+        onnxruntime.set_default_logger_severity(_WARNINGS)

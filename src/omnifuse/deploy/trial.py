@@ -169,7 +169,7 @@ def median_ms(
     tasks: Mapping[str, list[Callable[[], None]]] | Mapping[str, list[_Call]],
     *,
     seconds: float,
-    fewest: int = 9,
+    fewest: int = 21,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, float]:
     """Name to the median milliseconds of one of its calls.

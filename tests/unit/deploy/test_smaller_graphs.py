@@ -137,7 +137,10 @@ def test_hidden_values_that_others_read_are_not_pruned(tiny, trial):
 
 def test_feeds_are_those_of_each_graph(tiny, trial):
     feeds = trial.feeds(tiny.graphs)
-    assert {name: set(found[0]) for name, found in feeds.items()} == {ENCODER: {"x"}, FUSION_FILE: {"tokens_0", "mask_0"}}
+    assert {name: set(found[0]) for name, found in feeds.items()} == {
+        ENCODER: {"x"},
+        FUSION_FILE: {"tokens_0", "mask_0"},
+    }
     assert len(feeds[ENCODER][0]["x"]) == 64
     assert all(len(feed["x"]) == 1 for feed in trial.row_feeds(tiny.graphs)[ENCODER])
 
