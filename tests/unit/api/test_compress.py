@@ -170,7 +170,7 @@ def test_int8_that_answers_otherwise_is_refused_even_where_the_score_may_fall(al
 
 
 def test_int8_after_fewer_members_is_held_against_those_that_are_left():
-    found = compressor(tiny_model(3, spread=0.3), most_loss=0.9)
+    found = compressor(tiny_model(3, spread=2.0), most_loss=0.9)
     found.fewer_members([1])
     found.int8()
     assert found.steps[1].judgement.agreement < 0.99
