@@ -11,6 +11,7 @@ import typer
 
 from omnifuse import __version__
 from omnifuse.cli import (
+    compress,
     demo,
     doctor,
     edge,
@@ -44,6 +45,7 @@ app.command("predict")(predict.predict)
 app.command("embed")(embed.embed)
 app.command("explain")(explain.explain)
 app.command("export")(export.export)
+app.command("compress")(compress.compress)
 app.command("edge")(edge.edge)
 app.add_typer(registry.registry)
 app.command("serve")(serve.serve)
