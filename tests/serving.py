@@ -98,6 +98,12 @@ class FakeAnswerer:
     def embed(self, decoded: Sequence[Row]) -> list[dict[str, list[float] | None]]:
         return [{"embedding": [1.0, 0.0], "embedding_photo": None} for _ in decoded]
 
+    def explain(self, decoded: Sequence[Row], *, parts: bool) -> list[dict[str, Any]]:
+        self.batches.append(len(decoded))
+        shares = [{"field": "note", "effect": 1.5, "share": 1.0}]
+        answer = {"target": "kind", "answer": "red", "shares": shares, "parts": {"note": {}} if parts else {}}
+        return [{"row_id": row.row_id, "answers": [answer], "model_id": self.model_id} for row in decoded]
+
 
 def picture(side: int = 8) -> bytes:
     """A PNG."""

@@ -168,7 +168,7 @@ def test_t48_every_route_asks_for_token_host_and_origin():
     with running(token=TOKEN) as server:
         found = routes(server)
         assert {path for _, path in found} >= {
-            "/", "/predict", "/embed", "/schema", "/metrics", "/health/live", "/health/ready", "/stream"
+            "/", "/predict", "/embed", "/explain", "/schema", "/metrics", "/health/live", "/health/ready", "/stream"
         }  # fmt: skip
         for method, path in found:
             if method == "WEBSOCKET":

@@ -30,6 +30,7 @@ VERBS = (
     "evaluate",
     "predict",
     "embed",
+    "explain",
     "export",
     "edge",
     "registry",

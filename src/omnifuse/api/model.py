@@ -9,16 +9,16 @@ import numpy as np
 
 from omnifuse.data.decode import Decoded
 from omnifuse.data.tables import Table, open_table
-from omnifuse.readout.answering import Answering
+from omnifuse.explain import Explaining, Probe
 from omnifuse.readout.raw import RawOutputs
-from omnifuse.readout.target_readout import TargetReadout
+from omnifuse.readout.target_readout import FUSED, TargetReadout
 from omnifuse.schema import Schema
 
 if TYPE_CHECKING:
     from omnifuse.model import Ensemble, MultimodalModel
 
 
-class Model(Answering):
+class Model(Explaining):
     """A trained model with its preprocessing and calibration.
 
     Made by `omnifuse.fit` and `omnifuse.load`.
@@ -70,6 +70,20 @@ class Model(Answering):
         heads = frozenset[str]().union(*(readout.heads(present) for readout in self.readouts.values()))
         raws = run_subsets(self.members, decoded.packs, rows, [subset], batch_size=128, vectors=vectors, heads=heads)
         return raws[subset]
+
+    def probe(self, decoded: Decoded, row: int) -> Probe:
+        """One decoded row behind the networks' encoders, for an explanation."""
+        from omnifuse.training.probe import NetworkProbe
+
+        # Fields are hidden in all ways, so a head counts that any subset weighs
+        weighed = {
+            head
+            for readout in self.readouts.values()
+            for subset in readout.subsets.values()
+            for head, weight in subset.weights.items()
+            if weight > 0
+        }
+        return NetworkProbe(self.members, self.fields, decoded.packs, row, heads=weighed | {FUSED})
 
     def evaluate(self, source: Any, *, media_root: Path | None = None, seed: int = 0) -> dict[str, Any]:
         """Scores with intervals, every subset of fields, calibration and cost on a labelled table.

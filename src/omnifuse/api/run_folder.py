@@ -70,7 +70,7 @@ def save_run(
     }
     remove_folder(singles_folder(out))
     save_model(model, out / "model")
-    save_held_back(out, prepared.packs, rows)
+    save_held_back(out, prepared.packs, rows, targets=prepared.targets)
     save_singles(as_models(trained.comparison, prepared), out)
     model.folder = out
 

@@ -56,6 +56,11 @@ def load_model(folder: str | Path) -> Model:
 
     artefact = load_artefact(folder)
     manifest = artefact.manifest
+    if "compressed" in manifest:
+        raise ArtefactError(
+            f"the model in '{folder}' was compressed: it holds graphs and no weights for PyTorch",
+            fix="Ask it with omnifuse edge, omnifuse serve --graphs or Runtime, or load the model that it was made of",
+        )
     found, spec = described(manifest), spec_of(manifest)
     with reading_manifest():
         network = Ensemble(

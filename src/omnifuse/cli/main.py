@@ -10,7 +10,22 @@ from collections.abc import Sequence
 import typer
 
 from omnifuse import __version__
-from omnifuse.cli import demo, doctor, edge, embed, evaluate, export, fit, inspect, listing, predict, registry, serve
+from omnifuse.cli import (
+    compress,
+    demo,
+    doctor,
+    edge,
+    embed,
+    evaluate,
+    explain,
+    export,
+    fit,
+    inspect,
+    listing,
+    predict,
+    registry,
+    serve,
+)
 from omnifuse.cli.termination import TERMINATED, TerminatedError, terminable
 from omnifuse.errors import OmnifuseError
 
@@ -28,7 +43,9 @@ app.command("fit")(fit.fit)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("embed")(embed.embed)
+app.command("explain")(explain.explain)
 app.command("export")(export.export)
+app.command("compress")(compress.compress)
 app.command("edge")(edge.edge)
 app.add_typer(registry.registry)
 app.command("serve")(serve.serve)

@@ -41,6 +41,26 @@ def read_document(content: bytes, what: str) -> dict[str, Any]:
     return data
 
 
+def read_format(content: bytes, what: str, wanted: int) -> dict[str, Any]:
+    """Read a JSON object of the format that this release writes.
+
+    Args:
+        content: See `read_document`.
+        what: Its name in a message.
+        wanted: Number of the format.
+
+    Raises:
+        ArtefactError: It is damaged or of another format.
+    """
+    data = read_document(content, what)
+    if data.get("format") != wanted:
+        raise ArtefactError(
+            f"'{what}' has format {data.get('format')!r}, this omnifuse reads format {wanted}",
+            fix="Install the omnifuse release that made it",
+        )
+    return data
+
+
 @contextmanager
 def reading(what: str) -> Iterator[None]:
     """Say of JSON that parses but means nothing that it was not made by the registry."""

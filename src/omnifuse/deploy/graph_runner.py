@@ -43,7 +43,7 @@ class GraphRunner:
 
     Args:
         signature: What they take and give.
-        encoders: Field to its graph: a path, or the bytes of one.
+        encoders: Field to its graph: a path, the bytes of one, or a session that is open.
         fusion: The last graph.
         threads: Of each graph; None leaves it to ONNX Runtime.
 
@@ -95,7 +95,7 @@ class GraphRunner:
         """
         signature, members = self.signature.fields[name], self.signature.num_members
         if not len(packed.lengths):
-            return _nothing(signature, members, len(packed.present))
+            return no_field(signature, members, len(packed.present))
         run = self.sessions[name].run
         if signature.steps:
             groups = _by_length(packed.lengths)
@@ -125,11 +125,13 @@ class GraphRunner:
 
 
 def open_graph(graph: Any, threads: int | None = None) -> Any:
-    """A graph in ONNX Runtime, from a path or from bytes.
+    """A graph in ONNX Runtime, from a path or from bytes; one that is open stays as it is.
 
     Raises:
         MissingDependencyError: ONNX Runtime is not installed.
     """
+    if hasattr(graph, "run"):
+        return graph
     try:
         import onnxruntime
     except ImportError:
@@ -197,7 +199,7 @@ def _joined(
     return EncodedField(tokens, mask, features)
 
 
-def _nothing(signature: FieldSignature, members: int, count: int) -> EncodedField:
+def no_field(signature: FieldSignature, members: int, count: int) -> EncodedField:
     """A field that no row has: one empty place, or as many as its heads ask for."""
     features = np.zeros((members, count, signature.features), np.float32) if signature.features else None
     places = max(signature.places, 1)

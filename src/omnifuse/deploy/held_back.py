@@ -1,4 +1,4 @@
-"""Decoded rows that nobody learnt from, kept beside a run for checks of what is made of its model.
+"""Decoded rows that nobody learnt from, with their labels, kept beside a run for checks of what is made of its model.
 
 They stay at home like the report: what ships holds no row.
 """
@@ -17,15 +17,20 @@ from omnifuse.files import make_folder, write_atomically
 
 HELD_BACK = "held_back.safetensors"
 MOST_ROWS, MOST_BYTES = 64, 32 * 1024 * 1024
+# No input has an empty name, so none is taken for this
+_LABELS = "/label/"
 
 
-def save_held_back(folder: Path, packs: Mapping[str, Pack], rows: np.ndarray) -> Path:
+def save_held_back(
+    folder: Path, packs: Mapping[str, Pack], rows: np.ndarray, *, targets: Mapping[str, np.ndarray] | None = None
+) -> Path:
     """Write at most 64 rows, fewer where they are large.
 
     Args:
         folder: The run folder.
         packs: Input to decoded arrays.
         rows: Candidates in order.
+        targets: Target to the encoded labels of all rows.
     """
     rows = rows[:MOST_ROWS]
     while len(rows) > 2 and sum(_size(pack, rows) for pack in packs.values()) > MOST_BYTES:
@@ -36,6 +41,7 @@ def save_held_back(folder: Path, packs: Mapping[str, Pack], rows: np.ndarray) ->
         found[f"{name}/present"] = taken.present
         found[f"{name}/lengths"] = taken.lengths.astype(np.int64)
         found |= {f"{name}/array/{array}": values for array, values in taken.values.items()}
+    found |= {f"{_LABELS}{name}": np.asarray(labels)[rows] for name, labels in (targets or {}).items()}
     make_folder(folder)
     write_atomically(folder / HELD_BACK, encode_weights(found))
     return folder / HELD_BACK
@@ -76,3 +82,28 @@ def load_held_back(folder: Path, names: tuple[str, ...]) -> dict[str, Pack] | No
             raise ArtefactError(f"{HELD_BACK} is damaged at field '{name}'", fix="Fit again")
         packs[name] = Pack(arrays, offsets, present)
     return packs
+
+
+def load_held_back_labels(folder: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Target to the encoded labels of the rows that `load_held_back` gives; nothing where a run kept none.
+
+    Args:
+        folder: The run folder.
+        names: Targets of the model.
+
+    Raises:
+        ArtefactError: The file is damaged or belongs to another model.
+    """
+    path = folder / HELD_BACK
+    if not path.is_file():
+        return {}
+    found = read_weights(path)
+    labels = {key.removeprefix(_LABELS): values for key, values in found.items() if key.startswith(_LABELS)}
+    if not labels:
+        return {}
+    if absent := [name for name in names if name not in labels]:
+        raise ArtefactError(f"{HELD_BACK} has no label '{absent[0]}'", fix="It belongs to another run: fit again")
+    num_rows = {len(values) for key, values in found.items() if key.endswith("/present")}
+    if {len(labels[name]) for name in names} != num_rows:
+        raise ArtefactError(f"{HELD_BACK} is damaged at its labels", fix="Fit again")
+    return {name: labels[name] for name in names}

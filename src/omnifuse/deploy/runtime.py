@@ -12,14 +12,15 @@ from omnifuse.data.history import plain_schema
 from omnifuse.deploy.artefact import find_model_folder, load_artefact
 from omnifuse.deploy.description import described
 from omnifuse.deploy.graph_folder import FUSION_FILE, load_graphs
+from omnifuse.deploy.graph_probe import GraphProbe
 from omnifuse.deploy.graph_runner import GraphRunner
 from omnifuse.deploy.session import Session
-from omnifuse.readout.answering import Answering
+from omnifuse.explain import Explaining
 from omnifuse.readout.raw import RawOutputs
 from omnifuse.schema import Modality
 
 
-class Runtime(Answering):
+class Runtime(Explaining):
     """A model folder with graphs, answered by ONNX Runtime.
 
     Args:
@@ -68,3 +69,7 @@ class Runtime(Answering):
     def raw(self, decoded: Decoded, *, vectors: bool = False) -> RawOutputs:
         """Raw outputs of the graphs for decoded rows; with `vectors` the representations too."""
         return self.graphs.raw(decoded.packs, np.arange(decoded.table.num_rows), vectors=vectors)
+
+    def probe(self, decoded: Decoded, row: int) -> GraphProbe:
+        """One decoded row behind the graphs' encoders, for an explanation."""
+        return GraphProbe(self.graphs, self.fields, decoded.packs, row)

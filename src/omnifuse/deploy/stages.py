@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
-from omnifuse.deploy.documents import encode_document, exact_keys, hex_digest, read_document, reading, whole, words
+from omnifuse.deploy.documents import encode_document, exact_keys, hex_digest, read_format, reading, whole, words
 from omnifuse.deploy.version_manifest import check_version_id
-from omnifuse.errors import ArtefactError, InputError, did_you_mean
+from omnifuse.errors import InputError, did_you_mean
 
 FORMAT = 1
 MAX_STAGES_BYTES = 4 << 20
@@ -230,12 +230,7 @@ class State:
         Raises:
             ArtefactError: It is damaged, of another format, or contradicts itself.
         """
-        data = read_document(content, what)
-        if data.get("format") != FORMAT:
-            raise ArtefactError(
-                f"'{what}' has format {data.get('format')!r}, this omnifuse reads format {FORMAT}",
-                fix="Install the omnifuse release that made it",
-            )
+        data = read_format(content, what, FORMAT)
         with reading(what):
             exact_keys(data, {"format", "registry", "serial", "stages", "versions", "history"})
             versions = {check_version_id(name): _version(item) for name, item in data["versions"].items()}

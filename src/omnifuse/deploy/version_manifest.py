@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omnifuse.deploy.documents import encode_document, exact_keys, hex_digest, read_document, reading, whole, words
+from omnifuse.deploy.documents import encode_document, exact_keys, hex_digest, read_format, reading, whole, words
 from omnifuse.errors import ArtefactError, InputError
 from omnifuse.files import sha256_of
 
@@ -71,12 +71,7 @@ class VersionManifest:
         Raises:
             ArtefactError: It is damaged, of another format, or names a file that could lie outside its folder.
         """
-        data = read_document(content, what)
-        if data.get("format") != FORMAT:
-            raise ArtefactError(
-                f"'{what}' has format {data.get('format')!r}, this omnifuse reads format {FORMAT}",
-                fix="Install the omnifuse release that made it",
-            )
+        data = read_format(content, what, FORMAT)
         with reading(what):
             exact_keys(data, {"format", "version", "model_id", "files"})
             files = {name: _entry(item) for name, item in data["files"].items()}

@@ -13,8 +13,8 @@ Cells = dict[str, Any]
 class Answerer(Protocol):
     """A model that answers rows.
 
-    `decode` is called from several threads at once, `answer` and `embed` from one thread. The decoded rows of several
-    requests are answered together, in any mixture, and each answer depends on its own row alone.
+    `decode` is called from several threads at once, `answer`, `embed` and `explain` from one thread. The decoded rows
+    of several requests are answered together, in any mixture, and each answer depends on its own row alone.
     """
 
     @property
@@ -47,3 +47,6 @@ class Answerer(Protocol):
 
     def embed(self, decoded: Sequence[Any]) -> list[dict[str, list[float] | None]]:
         """`embedding` and `embedding_<field>` of each decoded row, None where the field is absent."""
+
+    def explain(self, decoded: Sequence[Any], *, parts: bool) -> list[dict[str, Any]]:
+        """What carried the answers to each decoded row, in plain JSON; with `parts`, inside of each field too."""

@@ -70,14 +70,16 @@ class Server:
             await self.service.close()
             event("ended")
 
-    async def _asked(self, request: Request, work: Callable[[Read], Awaitable[Any]], name: str) -> Response:
+    async def _asked(
+        self, request: Request, work: Callable[[Read], Awaitable[Any]], name: str, **asked: bool
+    ) -> Response:
         """Read the body and answer it; nothing is done for a client that has gone."""
         try:
             async with self.bodies.read(request.headers, request.receive) as body:
                 kind = request.headers.get("content-type", "")
 
                 def read(columns: Columns, limits: ServeLimits) -> Question:
-                    return parse_question(body, kind, columns, limits)
+                    return parse_question(body, kind, columns, limits, **asked)
 
                 return _json({name: await unless_gone(request.receive, work(read))})
         except DisconnectedError:
@@ -91,6 +93,10 @@ class Server:
     async def embed(self, request: Request) -> Response:
         """POST /embed."""
         return await self._asked(request, self.service.embed, "embeddings")
+
+    async def explain(self, request: Request) -> Response:
+        """POST /explain."""
+        return await self._asked(request, self.service.explain, "explanations", explained=True)
 
     async def schema(self, request: Request) -> Response:
         """GET /schema."""
@@ -196,6 +202,7 @@ def routes_of(server: Server) -> list[tuple[str, str, Callable[[Request], Awaita
     return [
         ("POST", "/predict", server.predict),
         ("POST", "/embed", server.embed),
+        ("POST", "/explain", server.explain),
         ("GET", "/schema", server.schema),
         ("GET", "/openapi.json", server.openapi),
         ("GET", "/health/live", server.live),

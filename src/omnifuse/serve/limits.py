@@ -15,6 +15,7 @@ class ServeLimits:
         max_body_bytes: Of one request.
         max_bodies_bytes: Of all requests that are being read or answered.
         max_rows: Of one request.
+        max_explained_rows: Of one request for explanations: each asks the model some hundred times.
         max_medium_bytes: Of one picture, sound, video or series, before it is decoded.
         max_parts: Parts of one multipart body.
         max_json_depth: Lists and objects inside each other.
@@ -42,6 +43,7 @@ class ServeLimits:
     max_body_bytes: int = 64 * MEGABYTE
     max_bodies_bytes: int = 256 * MEGABYTE
     max_rows: int = 512
+    max_explained_rows: int = 4
     max_medium_bytes: int = 32 * MEGABYTE
     max_parts: int = 1024
     max_json_depth: int = 32

@@ -12,7 +12,7 @@ import polars as pl
 from omnifuse.data.decode import Decoded, decode
 from omnifuse.data.pack import Pack
 from omnifuse.data.tables import Table, open_table
-from omnifuse.readout.answering import Answering
+from omnifuse.explain import Explaining, explain_decoded
 from omnifuse.readout.predictions import make_predictions
 from omnifuse.readout.raw import RawOutputs
 from omnifuse.schema import Prediction, Schema
@@ -43,7 +43,7 @@ class DecodedRow:
 class ModelAnswerer:
     """Answers with a `Model` or a `Runtime`; see `Answerer`."""
 
-    def __init__(self, model: Answering) -> None:
+    def __init__(self, model: Explaining) -> None:
         self.model = model
         self._columns = columns_of(model.schema)
 
@@ -108,6 +108,14 @@ class ModelAnswerer:
                  named.items()}  # fmt: skip
         rows = [{name: _listed(part[place]) for name, part in units.items()} for place in range(len(order))]
         return _in_order(rows, order)
+
+    def explain(self, decoded: Sequence[DecodedRow], *, parts: bool) -> list[dict[str, Any]]:
+        """See `Answerer`."""
+        found = [explain_decoded(self.model, item.decoded, item.row, parts=parts) for item in decoded]
+        return [
+            replace(one, row_id=item.row_id, warnings=item.warnings).to_json()
+            for one, item in zip(found, decoded, strict=True)
+        ]
 
     def _run(self, decoded: Sequence[DecodedRow], *, vectors: bool) -> tuple[list[int], RawOutputs]:
         """Places of the rows, request by request, and the raw outputs in that order."""

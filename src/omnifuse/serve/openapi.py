@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from omnifuse import __version__
+from omnifuse.explain.explanation import OCCLUSION, SHAPLEY, WHAT_IT_IS
 from omnifuse.schema import Modality
 from omnifuse.serve.limits import ServeLimits
 from omnifuse.serve.service import Version
@@ -80,6 +81,52 @@ def _prediction(version: Version) -> dict[str, Any]:
     }
 
 
+def _explanation(version: Version) -> dict[str, Any]:
+    number = {"type": "number"}
+    share = {
+        "type": "object",
+        "description": "effect: how far the field moved the answer, in its unit; error: standard error where sampled",
+        "properties": {"field": _TEXT, "effect": number, "share": number, "error": number},
+    }
+    part = {"type": "object", "properties": {"what": _TEXT, "where": {"type": "object"}, "effect": number}}
+    inside = {
+        "type": "object",
+        "properties": {
+            "modality": _TEXT,
+            "method": {"enum": [OCCLUSION, SHAPLEY]},
+            "parts": {"type": "array", "items": part},
+            "text": _TEXT,
+            "grid": {"type": "array", "description": "Of each picture, rows of effects", "items": {"type": "array"}},
+        },
+    }
+    answer = {
+        "type": "object",
+        "properties": {
+            "target": {"enum": [item.name for item in version.answerer.schema.targets]},
+            "answer": {"type": ["string", "number"]},
+            "confidence": {"type": ["number", "null"]},
+            "unit": _TEXT,
+            "prior": {**number, "description": "The answer where nothing is read; prior and effects add up to value"},
+            "value": number,
+            "shares": {"type": "array", "items": share},
+            "parts": {"type": "object", "additionalProperties": inside},
+        },
+    }
+    return {
+        "type": "object",
+        "description": WHAT_IT_IS,
+        "properties": {
+            "row_id": {"type": ["string", "integer"]},
+            "answers": {"type": "array", "items": answer},
+            "warnings": {"type": "array", "items": _TEXT},
+            "model_id": _TEXT,
+            "what": _TEXT,
+            "error": _TEXT,
+        },
+        "required": ["row_id", "model_id"],
+    }
+
+
 def example_question(version: Version) -> dict[str, Any]:
     """A body that can be sent as it stands."""
     return {"rows": [version.answerer.example()]}
@@ -89,14 +136,22 @@ def _reference(name: str) -> dict[str, str]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _question(version: Version, limits: ServeLimits, answer: dict[str, Any], summary: str) -> dict[str, Any]:
-    rows = {"type": "array", "items": _reference("Row"), "minItems": 1, "maxItems": limits.max_rows}
+def _question(
+    version: Version, limits: ServeLimits, answer: dict[str, Any], summary: str, *, explained: bool = False
+) -> dict[str, Any]:
+    most = limits.max_explained_rows if explained else limits.max_rows
+    rows = {"type": "array", "items": _reference("Row"), "minItems": 1, "maxItems": most}
+    choice = (
+        {"parts": {"type": "boolean", "default": True, "description": "Look inside of the fields too"}}
+        if explained
+        else {"proba": {"type": "boolean", "default": False}}
+    )
     body: dict[str, Any] = {
         "type": "object",
         "properties": {
             "rows": rows,
             "history": {"type": ["array", "null"], "items": _reference("Row")},
-            "proba": {"type": "boolean", "default": False},
+            **choice,
         },
         "required": ["rows"],
         "additionalProperties": False,
@@ -133,6 +188,7 @@ def openapi(version: Version, limits: ServeLimits, *, with_token: bool) -> dict[
     """The OpenAPI 3.1 document."""
     listed = {"type": "object", "properties": {"predictions": {"type": "array", "items": _reference("Prediction")}}}
     vectors = {"type": "object", "properties": {"embeddings": {"type": "array", "items": {"type": "object"}}}}
+    told = {"type": "object", "properties": {"explanations": {"type": "array", "items": _reference("Explanation")}}}
     document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
@@ -143,6 +199,7 @@ def openapi(version: Version, limits: ServeLimits, *, with_token: bool) -> dict[
         "paths": {
             "/predict": _question(version, limits, listed, "Answer rows"),
             "/embed": _question(version, limits, vectors, "Vectors of rows in the unified space"),
+            "/explain": _question(version, limits, told, "What carried the answers to rows", explained=True),
             "/schema": _plain("What the model reads and answers, with an example"),
             "/health/live": _plain("Whether the process works; needs no token"),
             "/health/ready": _plain("Whether rows are answered"),
@@ -152,6 +209,7 @@ def openapi(version: Version, limits: ServeLimits, *, with_token: bool) -> dict[
             "schemas": {
                 "Row": _row(version),
                 "Prediction": _prediction(version),
+                "Explanation": _explanation(version),
                 "Error": {"type": "object", "properties": {"error": _TEXT}, "required": ["error"]},
             }
         },

@@ -1,5 +1,5 @@
 "use strict";
-// Builds the form from /schema and shows what /predict answers. Everything from outside becomes text, never markup.
+// Builds the form from /schema and shows what /predict answers and what /explain says of it. Everything from outside becomes text, never markup.
 
 const MEDIA = { image: "image/*", audio: "audio/*,video/*", video: "video/*" };
 const given = new Map();
@@ -86,30 +86,30 @@ async function ask(rows) {
   return data.predictions;
 }
 
-// How likely an answer holds the class that the whole row is answered with
-function chance(prediction, target, value) {
-  return prediction.targets[target]?.probabilities?.[value];
+// What carried the answers to a row, without a look inside of its fields; nothing where the server is too busy for it
+async function carried(row) {
+  const response = await fetch("/explain", {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify({ rows: [row], parts: false }),
+  });
+  return response.ok ? (await response.json()).explanations[0].answers ?? [] : [];
 }
 
-// What the probability of the answer loses without a field, as shares of all that is lost
-function shares(whole, without, target) {
-  const value = whole.targets[target].value;
-  const full = chance(whole, target, value);
-  if (full === undefined) return [];
-  const lost = without.map(([name, other]) => [name, Math.max(0, full - (chance(other, target, value) ?? 0))]);
-  const total = lost.reduce((sum, [, loss]) => sum + loss, 0);
-  return total > 0 ? lost.map(([name, loss]) => [name, loss / total]) : [];
+function shareBars(answer) {
+  const title = `What carried "${answer.answer}": share of each field, for or against it`;
+  return bars(title, answer.shares.map((one) => [one.field, one.share, one.effect < 0 ? "against" : "for"]));
 }
 
 function bars(title, pairs) {
   const table = make("table");
-  for (const [name, share] of pairs) {
+  for (const [name, share, word] of pairs) {
     const line = make("tr");
     const meter = make("meter");
     meter.value = share;
     const bar = make("td");
     bar.append(meter);
-    line.append(make("td", "", name), bar, make("td", "number", `${(share * 100).toFixed(0)}%`));
+    line.append(make("td", "", name), bar, make("td", "number", `${(share * 100).toFixed(0)}%${word ? ` ${word}` : ""}`));
     table.append(line);
   }
   const part = make("div");
@@ -117,7 +117,7 @@ function bars(title, pairs) {
   return part;
 }
 
-function show(whole, without) {
+function show(whole, explained) {
   const home = document.getElementById("answer");
   home.replaceChildren();
   if (whole.error) home.append(make("p", "wrong", whole.error));
@@ -135,8 +135,7 @@ function show(whole, without) {
       const found = Object.entries(answer.probabilities).sort((one, other) => other[1] - one[1]);
       home.append(bars("Probabilities", found.slice(0, 8)));
     }
-    const parts = shares(whole, without, target);
-    if (parts.length) home.append(bars("Share of each field: what the answer's probability loses without it", parts));
+    for (const one of explained) if (one.target === target && one.shares.length) home.append(shareBars(one));
   }
   if (whole.modalities_used?.length) home.append(make("p", "quiet", `Read: ${whole.modalities_used.join(", ")}`));
   for (const warning of whole.warnings ?? []) home.append(make("p", "wrong", warning));
@@ -148,15 +147,9 @@ async function answer(event) {
   home.replaceChildren(make("p", "quiet", "Answering ..."));
   try {
     const row = Object.fromEntries([...given].filter(([, value]) => value !== ""));
-    const media = schema.fields.map((field) => field.name).filter((name) => name in row).slice(0, 16);
     const [whole] = await ask([row]);
-    // One request a field: a row holds its media, and a body has a largest size
-    const without = [];
-    for (const name of media.length > 1 && !whole.error ? media : []) {
-      const { [name]: _, ...rest } = row;
-      without.push([name, (await ask([rest]))[0]]);
-    }
-    show(whole, without);
+    show(whole, []);
+    if (!whole.error) show(whole, await carried(row));
   } catch (error) {
     home.replaceChildren(make("p", "wrong", error.message));
   }

@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from omnifuse.errors import InputError
 from omnifuse.schema import Prediction
 from omnifuse.serve.answerer import Answerer
 from omnifuse.serve.answers import NOT_ANSWERED, NOT_READ, failed, finished, is_finite
-from omnifuse.serve.batcher import Batcher, BatchReport, Failure
+from omnifuse.serve.batcher import Batcher, BatchReport, Failure, Work
 from omnifuse.serve.columns import Columns, columns_of
 from omnifuse.serve.limits import ServeLimits
 from omnifuse.serve.logs import event
@@ -128,12 +129,25 @@ class Service:
         Raises:
             RequestError: 4xx or 503.
         """
-        decoded, results = await self._answer(read, lambda version: version.answerer.answer)
+        decoded, results = await self._answer(read, lambda found: found.version.answerer.answer)
         return [self._prediction(decoded, number, found) for number, found in enumerate(results)]
 
     async def embed(self, read: Read) -> list[dict[str, Any]]:
         """The vectors of each row, as plain JSON values; as `predict`."""
-        decoded, results = await self._answer(read, lambda version: version.answerer.embed)
+        decoded, results = await self._answer(read, lambda found: found.version.answerer.embed)
+        return self._rows(decoded, results)
+
+    async def explain(self, read: Read) -> list[dict[str, Any]]:
+        """What carried the answers to each row, as plain JSON values; as `predict`."""
+        # Work of its own for each request: its rows share a batch with none of another's
+        decoded, results = await self._answer(
+            read, lambda found: partial(found.version.answerer.explain, parts=found.question.parts)
+        )
+        return self._rows(decoded, results)
+
+    @staticmethod
+    def _rows(decoded: _Decoded, results: Sequence[Any]) -> list[dict[str, Any]]:
+        """Plain values of each row with its warnings, or what went wrong."""
         model_id, rows = decoded.version.model_id, []
         for number, found in enumerate(results):
             good = isinstance(found, dict) and is_finite(found)
@@ -152,7 +166,7 @@ class Service:
         data = finished(found, decoded.question.warnings[number], proba=decoded.question.proba)
         return {**data, "model_id": model_id}
 
-    async def _answer(self, read: Read, work_of: Callable[[Version], Any]) -> tuple[_Decoded, list[Any]]:
+    async def _answer(self, read: Read, work_of: Callable[[_Decoded], Work]) -> tuple[_Decoded, list[Any]]:
         if not self.is_ready:
             raise overloaded("the server is starting or ending", 2.0)
         self.batcher.check_room()
@@ -166,7 +180,7 @@ class Service:
                 good = [number for number, row in enumerate(decoded.rows) if not isinstance(row, Failure)]
                 results: list[Any] = list(decoded.rows)
                 if good:
-                    found = await self.batcher.submit(work_of(decoded.version), [decoded.rows[n] for n in good])
+                    found = await self.batcher.submit(work_of(decoded), [decoded.rows[n] for n in good])
                     for number, answer in zip(good, found, strict=True):
                         results[number] = answer
         except TimeoutError:

@@ -44,21 +44,23 @@ def _stack(parts: Sequence[torch.Tensor]) -> np.ndarray:
     return np.stack([part.float().cpu().numpy() for part in parts])
 
 
-def _gather(
+def gather_outputs(
     answers: Sequence[tuple[ModelOutput, ShallowAnswers]],
-    batch: Batch,
-    subset: Subset,
+    present: dict[str, np.ndarray],
     headed: Mapping[str, Subset],
     *,
-    vectors: bool,
+    vectors: bool = False,
 ) -> RawOutputs:
-    """Outputs of all members for one batch as arrays; `headed` says which fields have heads of their own."""
+    """Outputs of all members for B rows as arrays.
+
+    Args:
+        answers: Of each member.
+        present: Input to (B,) bool: what was shown of the rows.
+        headed: Target to the fields that have heads of their own, see `own_heads`.
+        vectors: Whether to give the representations too.
+    """
     outputs, shallow = [output for output, _ in answers], [found for _, found in answers]
-    first = outputs[0]
-    present = {
-        name: part.present.cpu().numpy() if name in subset else np.zeros(batch.size, bool)
-        for name, part in batch.fields.items()
-    }
+    first, num_rows = outputs[0], len(next(iter(present.values())))
     fused = {t: _stack([output.targets[t].fused for output in outputs]) for t in first.targets}
     fields: dict[str, dict[str, np.ndarray]] = {}
     for t, part in first.targets.items():
@@ -80,8 +82,8 @@ def _gather(
     field_pooled = {
         name: np.concatenate([_field_mean(output.fields[name]).float().cpu().numpy() for output in outputs], axis=1)
         if name in first.fields
-        else np.full((batch.size, width), np.nan, np.float32)
-        for name in batch.fields
+        else np.full((num_rows, width), np.nan, np.float32)
+        for name in present
     }
     return RawOutputs(fused, fields, present, pooled, field_pooled, spreads)
 
@@ -126,8 +128,7 @@ def run_subsets(
     """
     names = members[0].fields
     used = {name: packs[name] for name in names}
-    tasks = zip(members[0].targets, members[0].tasks, strict=True)
-    headed: dict[str, Subset] = {target: task.heads.fields for target, task in tasks}  # type: ignore[union-attr,misc]
+    headed = own_heads(members[0])
 
     def run(at_once: int) -> dict[Subset, list[RawOutputs]]:
         return _run(members, used, rows, subsets, headed, heads, batch_size=at_once, vectors=vectors)
@@ -135,6 +136,17 @@ def run_subsets(
     with _threads_for(len(rows)):
         parts = RowsAtOnce(batch_size).run(len(rows), run)
     return {subset: concatenate(found) for subset, found in parts.items()}
+
+
+def own_heads(member: MultimodalModel) -> dict[str, Subset]:
+    """Target to the fields that have heads of their own."""
+    tasks = zip(member.targets, member.tasks, strict=True)
+    return {target: task.heads.fields for target, task in tasks}  # type: ignore[union-attr,misc]
+
+
+def named_shallow(heads: Collection[str] | None) -> list[str] | None:
+    """Names of the shallow heads among these heads; None: all."""
+    return None if heads is None else [name for name in SHALLOW_HEADS if shallow_head(name) in heads]
 
 
 @contextmanager
@@ -165,26 +177,31 @@ def _run(
     """Subset to the raw outputs of each batch."""
     parts: dict[Subset, list[RawOutputs]] = {tuple(subset): [] for subset in subsets}
     device = next(members[0].parameters()).device
-    shallow_names = None if heads is None else [name for name in SHALLOW_HEADS if shallow_head(name) in heads]
+    shallow_names = named_shallow(heads)
     for start in range(0, max(len(rows), 1), batch_size):
         batch = make_batch(used, rows[start : start + batch_size]).to(device)
-        found = _of_each(members, batch.size, partial(_encode, batch, shallow_names))
+        found = _of_each(members, batch.size, partial(encode_member, batch, shallow_names))
         pairs = list(zip(members, found, strict=True))
         for subset in parts:
-            answers = _of_each(pairs, batch.size, partial(_read, batch, subset, heads, shallow_names))
-            parts[subset].append(_gather(answers, batch, subset, headed, vectors=vectors))
+            answers = _of_each(pairs, batch.size, partial(read_member, batch.size, subset, heads, shallow_names))
+            present = {
+                name: part.present.cpu().numpy() if name in subset else np.zeros(batch.size, bool)
+                for name, part in batch.fields.items()
+            }
+            parts[subset].append(gather_outputs(answers, present, headed, vectors=vectors))
     return parts
 
 
 Encoded = tuple[dict[str, Tokens], dict[str, Summary]]
 
 
-def _encode(batch: Batch, shallow_names: Sequence[str] | None, member: MultimodalModel) -> Encoded:
+def encode_member(batch: Batch, shallow_names: Sequence[str] | None, member: MultimodalModel) -> Encoded:
+    """One member's tokens and fixed features of a batch."""
     return member.encode(batch), member.summarise(batch, shallow_names)
 
 
-def _read(
-    batch: Batch,
+def read_member(
+    num_rows: int,
     subset: Subset,
     heads: Collection[str] | None,
     shallow_names: Sequence[str] | None,
@@ -192,8 +209,8 @@ def _read(
 ) -> tuple[ModelOutput, ShallowAnswers]:
     """One member's answers from some of the fields that it has encoded."""
     member, (tokens, summaries) = pair
-    shallow = member.answer_shallow(_only(summaries, subset), batch.size, shallow_names)
-    return member.read(_only(tokens, subset), num_rows=batch.size, heads=heads), shallow
+    shallow = member.answer_shallow(_only(summaries, subset), num_rows, shallow_names)
+    return member.read(_only(tokens, subset), num_rows=num_rows, heads=heads), shallow
 
 
 def _of_each(items: Sequence[Item], num_rows: int, work: Callable[[Item], Result]) -> list[Result]:

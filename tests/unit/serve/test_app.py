@@ -126,9 +126,34 @@ def test_embeddings(server):
     }  # fmt: skip
 
 
+def test_explanations(server):
+    answer = server.send("POST", "/explain", {"rows": [{"note": "red", "key": "k7"}]})
+    assert answer.status == 200
+    (found,) = answer.json["explanations"]
+    assert (found["row_id"], found["model_id"], found["warnings"]) == ("k7", "fake00000001", [])
+    assert found["answers"][0]["shares"][0]["effect"] == 1.5
+    assert set(found["answers"][0]["parts"]) == {"note"}
+    short = server.send("POST", "/explain", {"rows": [{"note": "red"}], "parts": False}).json["explanations"]
+    assert short[0]["answers"][0]["parts"] == {}
+
+
+def test_explanations_are_bounded(server):
+    answer = server.send("POST", "/explain", {"rows": [{}] * 5})
+    assert (answer.status, answer.json["error"]) == (413, "5 rows in one request, at most 4. Send several requests.")
+    answer = server.send("POST", "/explain", {"rows": [{}], "proba": True})
+    assert (answer.status, answer.json["error"]) == (
+        422,
+        "unknown key 'proba' beside 'rows'. Known: rows, history, parts.",
+    )
+    assert server.send("POST", "/explain", {"rows": [{}], "parts": 1}).status == 422
+    assert server.send("POST", "/predict", {"rows": [{}], "parts": True}).status == 422
+    body = server.send("GET", "/openapi.json").json["paths"]["/explain"]["post"]["requestBody"]
+    assert body["content"]["application/json"]["schema"]["properties"]["rows"]["maxItems"] == 4
+
+
 def test_the_example_of_the_description_works_as_it_stands(server):
     document = server.send("GET", "/openapi.json").json
-    for path in ("/predict", "/embed"):
+    for path in ("/predict", "/embed", "/explain"):
         example = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"]
         answer = server.send("POST", path, example)
         assert answer.status == 200
@@ -156,7 +181,7 @@ def test_health_and_metrics(server):
 
 def test_unknown_routes_and_methods(server):
     assert server.send("GET", "/predict").status == 405
-    assert server.send("GET", "/explain").status == 404
+    assert server.send("GET", "/explanation").status == 404
     assert server.send("GET", "/docs").status == 404
     until(lambda: b'route="other",status="404"' in server.send("GET", "/metrics").body)
 

@@ -1,0 +1,250 @@
+"""The steps of compression, each tried on the same rows and kept only where it pays and does no harm.
+
+A step pays where a row takes 5% less time or the graphs are 5% smaller, and the other of both is not 5% worse. Under a
+budget of size only the size counts, under one of time only the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from omnifuse.api.compress_judge import Judge, Judgement, member_order
+from omnifuse.deploy.fewer_members import keep_members
+from omnifuse.deploy.graph_set import GraphSet
+from omnifuse.deploy.prune import prune_channels
+from omnifuse.deploy.quantise import quantise_dynamic, quantise_static
+from omnifuse.deploy.trial import Feed, Trial
+
+Goal = Literal["both", "time", "size", "score"]
+GAIN = 0.05
+INT8, FP32 = "int8", "fp32"
+
+
+@dataclass(frozen=True)
+class GraphChoice:
+    """What became of one graph in a step.
+
+    Attributes:
+        file: Its name.
+        form: "dynamic" or "static" int8, or "fp32" where it stayed as it was.
+        size_bytes: Before and after.
+        ms: Of one row, before and after; None where no row was there to time it with.
+        why: The reason.
+    """
+
+    file: str
+    form: str
+    size_bytes: tuple[int, int]
+    ms: tuple[float, float] | None
+    why: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        names = ("file", "form", "size_bytes", "ms", "why")
+        return {name: list(v) if isinstance(v := getattr(self, name), tuple) else v for name in names}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step as it was measured.
+
+    Attributes:
+        name: What was done.
+        size_bytes: Of all graphs after it.
+        row_ms: Median of one row after it.
+        judgement: How the graphs answer after it.
+        kept: Whether the next step starts from it.
+        why: The reason.
+        graphs: What became of each graph, where a step chooses graph by graph.
+    """
+
+    name: str
+    size_bytes: int
+    row_ms: float
+    judgement: Judgement
+    kept: bool
+    why: str
+    graphs: tuple[GraphChoice, ...] = field(default_factory=tuple)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "step": self.name,
+            "size_bytes": self.size_bytes,
+            "row_ms": self.row_ms,
+            "agreement": self.judgement.agreement,
+            "agreement_whole_rows": self.judgement.whole,
+            "scores": {name: item.to_json() for name, item in self.judgement.scores.items()},
+            "kept": self.kept,
+            "why": self.why,
+            "graphs": [item.to_json() for item in self.graphs],
+        }
+
+
+class Compressor:
+    """Graphs that become smaller step by step.
+
+    Args:
+        trial: The rows.
+        judge: Of the answers.
+        graphs: As exported.
+        goal: What a step has to better.
+        most_loss: Share of the score that may be lost, all steps together.
+
+    Attributes:
+        graphs: As they are after the steps so far.
+        steps: What was tried, the exported graphs first.
+    """
+
+    def __init__(self, trial: Trial, judge: Judge, graphs: GraphSet, *, goal: Goal, most_loss: float) -> None:
+        self.trial, self.judge, self.goal, self.most_loss = trial, judge, goal, most_loss
+        self.graphs = graphs
+        row_ms = trial.row_ms({"now": graphs})["now"]
+        self.steps = [Step("as exported", graphs.size_bytes, row_ms, judge(judge.reference), True, "")]
+
+    @property
+    def now(self) -> Step:
+        """The last step that was kept."""
+        return next(step for step in reversed(self.steps) if step.kept)
+
+    def fewer_members(self, counts: list[int], *, enough: Callable[[GraphSet], bool] | None = None) -> None:
+        """Keep so few members as do no harm.
+
+        Args:
+            counts: Numbers of members to try, falling; the last before one that does harm is taken.
+            enough: Says of harmless graphs whether fewer need not be tried.
+        """
+        order = member_order(self.judge.readouts, self.judge.reference)
+
+        def name(kept: list[int]) -> str:
+            return f"{len(kept)} of {len(order)} members ({', '.join(str(number) for number in kept)})"
+
+        whole, best = self.graphs, None
+        for count in counts:
+            kept = sorted(order[:count])
+            judged = self.judge({subset: raw.members(kept) for subset, raw in self.judge.reference.items()})
+            harm = judged.harm(self.most_loss)
+            if not harm:
+                best = (kept, judged)
+                if enough is None or not enough(keep_members(whole, kept)):
+                    continue
+            if best is not None:
+                self._add(name(best[0]), keep_members(whole, best[0]), best[1], "")
+            if harm:
+                self._add(name(kept), keep_members(whole, kept), judged, harm)
+            return
+        if best is not None:
+            self._add(name(best[0]), keep_members(whole, best[0]), best[1], "")
+
+    def prune(self, share: float) -> bool:
+        """Take a share of the hidden channels out of every pair of dense layers; says whether it was kept."""
+        before = self.graphs
+        feeds = self.trial.feeds(before)
+        contents, removed = dict(before.contents), 0
+        for file in before.contents:
+            contents[file], count = prune_channels(before.contents[file], feeds[file], share)
+            removed += count
+        pruned = GraphSet(before.signature, contents)
+        judged = self.judge(self.trial.answers(pruned))
+        name = f"pruned by {share:.0%} ({removed} channels)"
+        return self._add(name, pruned, judged, judged.harm(self.most_loss) if removed else "no channels to prune")
+
+    def int8(self) -> None:
+        """Quantise each graph where that pays and does no harm."""
+        before = self.graphs
+        feeds, row_feeds = self.trial.feeds(before), self.trial.row_feeds(before)
+        current, choices = before, []
+        # The agreement that int8 owes is with the very graphs that it is made of; the score lost counts all steps
+        owed = Judge(self.judge.readouts, self.judge.fields, self.trial.answers(before), {})
+        # The largest first: where the answers bear only so much, it is spent on what gains most
+        for file in sorted(before.contents, key=lambda name: -len(before.contents[name])):
+            current, choice = self._int8_graph(current, file, owed, (feeds[file], row_feeds[file]))
+            choices.append(choice)
+        judged = self.judge(self.trial.answers(current))
+        if current is before:
+            harm = "no graph gains by it"
+        else:
+            harm = ""
+            current = replace(current, signature=replace(current.signature, precision=INT8))
+        self._add("int8", current, judged, harm, tuple(choices), paid=True)
+
+    def _int8_graph(
+        self, graphs: GraphSet, file: str, owed: Judge, fed: tuple[list[Feed], list[Feed]]
+    ) -> tuple[GraphSet, GraphChoice]:
+        feeds, row_feeds = fed
+        content = graphs.contents[file]
+        stays = GraphChoice(file, FP32, (len(content), len(content)), None, "")
+        if not row_feeds:
+            return graphs, _because(stays, "no row has the field")
+        made = {name: found for name, found in _quantised(content, feeds) if found is not None}
+        failed = [name for name, found in made.items() if not self.trial.runs(found, row_feeds[0])]
+        why = "; ".join(f"{name}: the runtime cannot run it" for name in failed)
+        made = {name: found for name, found in made.items() if name not in failed}
+        if failed and not made:
+            return graphs, _because(stays, why)
+        if not made:
+            return graphs, _because(stays, "nothing in it can be quantised")
+        ms = self.trial.graph_ms({FP32: content, **made}, row_feeds)
+        for form in sorted(made, key=lambda name: len(made[name]) if self.goal == "size" else ms[name]):
+            smaller = made[form]
+            choice = GraphChoice(file, form, (len(content), len(smaller)), (ms[FP32], ms[form]), "")
+            reason = self._gain(len(content), len(smaller), ms[FP32], ms[form])
+            if not reason:
+                candidate = graphs.with_graph(file, smaller)
+                answers = self.trial.answers(candidate)
+                reason = owed(answers).harm(self.most_loss) or self.judge(answers).harm(self.most_loss)
+                if not reason:
+                    return candidate, _because(choice, _gained(choice))
+            why += ("; " if why else "") + f"{form}: {reason}"
+        return graphs, _because(GraphChoice(file, FP32, stays.size_bytes, (ms[FP32], ms[FP32]), ""), why)
+
+    def _gain(self, size: int, smaller: int, ms: float, faster: float) -> str:
+        """Why a change does not pay, "" where it does."""
+        less, quicker = 1 - smaller / size, 1 - faster / ms
+        if self.goal == "size":
+            return "" if less >= GAIN else f"not smaller ({smaller / 1e6:.2f} MB)"
+        if self.goal == "time":
+            return "" if quicker >= GAIN else f"not faster ({faster:.2f} ms)"
+        if quicker < -GAIN:
+            return f"slower ({faster:.2f} ms instead of {ms:.2f})"
+        if less < -GAIN:
+            return f"larger ({smaller / 1e6:.2f} MB instead of {size / 1e6:.2f})"
+        return "" if max(less, quicker) >= GAIN else "neither smaller nor faster by 5%"
+
+    def _add(
+        self,
+        name: str,
+        graphs: GraphSet,
+        judged: Judgement,
+        harm: str,
+        choices: tuple[GraphChoice, ...] = (),
+        *,
+        paid: bool = False,
+    ) -> bool:
+        """Measure a step, keep it where nothing speaks against it."""
+        ms = self.trial.row_ms({"before": self.graphs, "after": graphs})
+        before = self.graphs.size_bytes
+        why = harm or ("" if paid else self._gain(before, graphs.size_bytes, ms["before"], ms["after"]))
+        kept = not why
+        if kept:
+            why = f"{before / graphs.size_bytes:.2f} times smaller, {ms['before'] / ms['after']:.2f} times as fast"
+            self.graphs = graphs
+        self.steps.append(Step(name, graphs.size_bytes, ms["after"], judged, kept, why, choices))
+        return kept
+
+
+def _quantised(content: bytes, feeds: list[Feed]) -> Iterator[tuple[str, bytes | None]]:
+    yield "dynamic", quantise_dynamic(content)
+    yield "static", quantise_static(content, feeds)
+
+
+def _because(choice: GraphChoice, why: str) -> GraphChoice:
+    return replace(choice, why=why)
+
+
+def _gained(choice: GraphChoice) -> str:
+    assert choice.ms is not None
+    (large, small), (slow, quick) = choice.size_bytes, choice.ms
+    return f"{large / small:.2f} times smaller, {slow / quick:.2f} times as fast"

@@ -1,0 +1,80 @@
+"""`omnifuse compress`: smaller graphs that answer as well."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from omnifuse.cli.options import print_json, print_table
+
+
+def compress(
+    model_folder: Path = typer.Argument(..., metavar="DIR", help="Run folder or model folder, exported."),
+    int8: bool = typer.Option(False, "--int8", help="Weights of 8 bits, graph by graph."),
+    members: int = typer.Option(0, "--members", metavar="K", help="Keep only K of the networks."),
+    prune: float = typer.Option(0.0, "--prune", metavar="R", help="Take this share of the hidden channels out."),
+    budget: str = typer.Option("", "--budget", help="Search for steps: '20 ms', '5 MB' or '1% accuracy'."),
+    loss: float = typer.Option(0.005, "--loss", help="Share of the score that may be lost."),
+    check: str | None = typer.Option(None, "--check", help="Labelled table instead of the rows held back by fit."),
+    out: Path | None = typer.Option(None, "--out", help="Where it goes; compressed/ in the run folder by default."),
+    threads: int | None = typer.Option(None, "--threads", min=1, max=256, help="Of the graphs; all cores by default."),
+    as_json: bool = typer.Option(False, "--json", help="What was tried as one JSON document on stdout."),
+) -> None:
+    """Write a smaller model beside the one in DIR, keeping each step only if it pays and answers stay as good."""
+    from omnifuse.api.compressing import CompressOptions, compress_model
+
+    options = CompressOptions(int8, members, prune, budget, loss, threads)
+    found = compress_model(model_folder, out=out, check=check, options=options)
+    if as_json:
+        print_json(found)
+        return
+    print_table("", ["step", "size", "one row", "score (95% interval)", "same answer", "kept"], _steps(found))
+    for step in found["steps"]:
+        if step["graphs"]:
+            rows = [
+                [item["file"], item["form"], _graph_size(item), _graph_ms(item), item["why"]] for item in step["graphs"]
+            ]
+            print_table("", ["graph", "form", "size", "one row", "why"], rows)
+    typer.echo(f"judged on {found['judged_on']}")
+    if found["out"] is None:
+        typer.echo("nothing was written: the exported graphs stay the best")
+        return
+    (large, small), (slow, quick) = found["size_bytes"], found["row_ms"]
+    typer.echo(f"{large / small:.2f} times smaller, {slow / quick:.2f} times as fast: {found['out']}")
+
+
+def _steps(found: dict[str, Any]) -> list[list[str]]:
+    rows = []
+    for step in found["steps"]:
+        scores = [
+            f"{name} {item['metric']} {item['value']:.3f}"
+            + (f" ({item['low']:.3f} to {item['high']:.3f})" if item["low"] is not None else "")
+            for name, item in step["scores"].items()
+            if item["value"] is not None
+        ]
+        kept = "" if step is found["steps"][0] else f"{'yes' if step['kept'] else 'no'}: {step['why']}"
+        size = f"{step['size_bytes'] / 1e6:.2f} MB"
+        row = [
+            step["step"],
+            size,
+            f"{step['row_ms']:.2f} ms",
+            "; ".join(scores) or "-",
+            f"{step['agreement']:.1%}",
+            kept,
+        ]
+        rows.append(row)
+    return rows
+
+
+def _graph_size(item: dict[str, Any]) -> str:
+    before, after = item["size_bytes"]
+    return f"{before / 1e6:.2f} -> {after / 1e6:.2f} MB" if before != after else f"{before / 1e6:.2f} MB"
+
+
+def _graph_ms(item: dict[str, Any]) -> str:
+    if item["ms"] is None:
+        return "-"
+    before, after = item["ms"]
+    return f"{before:.2f} -> {after:.2f} ms" if before != after else f"{before:.2f} ms"

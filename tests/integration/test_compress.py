@@ -1,0 +1,109 @@
+"""Compression of an exported model: smaller graphs that the runtime answers with, and one line for what cannot be."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from tests.conftest import room_rows
+
+import omnifuse
+from omnifuse.api.compressing import CompressOptions, compress_model
+from omnifuse.cli.main import run
+from omnifuse.deploy.compressed import REPORT
+from omnifuse.deploy.held_back import HELD_BACK
+from omnifuse.deploy.runtime import Runtime
+from omnifuse.errors import ArtefactError, InputError
+
+QUICK = CompressOptions(members=1, int8=True, most_loss=0.99, threads=1)
+
+
+@pytest.fixture(scope="module")
+def compressed(exported, tmp_path_factory):
+    """What was found, and the folder."""
+    out = tmp_path_factory.mktemp("compressed") / "small"
+    return compress_model(exported, out=out, options=QUICK), out
+
+
+def test_the_report_holds_each_step(compressed):
+    found, out = compressed
+    assert json.loads((out / REPORT).read_text())["model_id"] == found["model_id"]
+    assert [step["step"].split()[0] for step in found["steps"]] == ["as", "1", "int8"]
+    assert found["members"] == [5, 1]
+    assert found["size_bytes"][1] < found["size_bytes"][0] / 4
+    first = found["steps"][0]
+    assert first["agreement"] == 1.0
+    assert first["scores"]["event"]["metric"] == "accuracy"
+    assert first["scores"]["event"]["low"] <= first["scores"]["event"]["value"] <= first["scores"]["event"]["high"]
+    assert "only losses count" in found["judged_on"]
+    assert {item["form"] for item in found["steps"][2]["graphs"]} & {"dynamic", "static"}
+
+
+def test_the_compressed_model_answers_by_itself(compressed, exported, rooms):
+    found, out = compressed
+    small, whole = Runtime(out, threads=1), Runtime(exported, threads=1)
+    assert small.model_id == found["model_id"] != whole.model_id
+    assert (small.graphs.signature.num_members, small.graphs.signature.precision) == (1, "int8")
+    rows = room_rows(rooms.test, 6)
+    chances = [model.predict_proba(rows) for model in (small, whole)]
+    assert np.isfinite(chances[0]).all()
+    np.testing.assert_allclose(chances[0].sum(axis=1), 1.0, atol=1e-6)
+    assert np.abs(chances[0] - chances[1]).mean() < 0.2
+    size = sum(path.stat().st_size for path in (out / "model").rglob("*") if path.is_file())
+    assert size < found["size_bytes"][0] / 4
+
+
+def test_a_compressed_model_is_no_model_for_pytorch_and_is_not_compressed_again(compressed):
+    _, out = compressed
+    with pytest.raises(ArtefactError, match="was compressed: it holds graphs and no weights"):
+        omnifuse.load(out)
+    with pytest.raises(InputError, match="is compressed already"):
+        compress_model(out)
+
+
+def says(capsys, *words):
+    """Exit code and the error line of a command."""
+    with pytest.raises(SystemExit) as end:
+        run(["compress", *[str(word) for word in words]])
+    return end.value.code, capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--prune", "1.5"], "--prune 1.5 is no share"),
+        (["--members", "5"], "--members 5, and the model has 5. Give 1 to 4"),
+        (["--budget", "3 apples"], "the unit 'apples' is not known"),
+        (["--budget", "1% beauty"], "'beauty' is not compared"),
+        (["--loss", "2"], "--loss 2 is no share"),
+    ],
+)
+def test_bad_options_are_one_line(exported, capsys, options, words):
+    code, error = says(capsys, exported, *options)
+    assert code == 2
+    assert words in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_a_model_without_graphs_names_the_command(fitted, capsys):
+    code, error = says(capsys, fitted.run, "--int8")
+    assert code == 2
+    assert "omnifuse export" in error
+
+
+def test_a_folder_of_something_else_is_not_replaced(exported, tmp_path, capsys):
+    (tmp_path / "precious.txt").write_text("mine")
+    code, error = says(capsys, exported, "--int8", "--out", tmp_path)
+    assert code == 2
+    assert "holds something else than a compressed model" in error
+    assert (tmp_path / "precious.txt").read_text() == "mine"
+
+
+def test_without_rows_a_table_is_asked_for(exported, tmp_path, capsys):
+    shutil.copytree(exported / "model", tmp_path / "run" / "model")
+    assert (exported / HELD_BACK).is_file()
+    code, error = says(capsys, tmp_path / "run", "--int8")
+    assert code == 2
+    assert "--check TABLE" in error
