@@ -1,0 +1,198 @@
+"""Texts that a model writes: ids of their characters, and back.
+
+What a task, a search and a readout need of a vocabulary is `TargetText`; whatever offers it may stand in its place.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from omnifuse.data.text import clean_text
+from omnifuse.errors import InputError
+from omnifuse.schema import Schema
+
+# Ids that no text holds: CTC's blank, before the first, behind the last, and what was never seen in training
+BLANK_ID, START_ID, END_ID, UNKNOWN_ID = 0, 1, 2, 3
+NUM_SPECIAL = 4
+MAX_CHARACTERS = 4000
+
+
+class TargetText(Protocol):
+    """A vocabulary for writing. Ids below `NUM_SPECIAL` are special, all others are pieces of texts."""
+
+    kind: ClassVar[str]
+
+    @property
+    def size(self) -> int:
+        """Number of ids, the special ones included."""
+        ...
+
+    @property
+    def max_length(self) -> int:
+        """Most ids of a text."""
+        ...
+
+    def encode(self, text: Any) -> list[int]:
+        """Ids of a whole text, without start and end, not cut; what was never seen is `UNKNOWN_ID`."""
+        ...
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids; special ones are left out."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values with the key "kind"."""
+        ...
+
+
+@dataclass(frozen=True)
+class CharacterText:
+    """One id a character.
+
+    Args:
+        characters: Those that can be written, in the order of their ids.
+        max_length: Most characters of a text; longer ones are cut, which `written_notes` counts.
+
+    Example:
+        >>> text = CharacterText.fit(["a cab", "bad"])
+        >>> text.encode("a bag"), text.decode(text.encode("a bag"))
+        ([5, 4, 6, 5, 3], 'a ba')
+    """
+
+    characters: str
+    max_length: int = 256
+
+    kind: ClassVar[str] = "characters"
+
+    def __post_init__(self) -> None:
+        if self.max_length < 1:
+            raise InputError(f"max_length must be at least 1, received {self.max_length}")
+        if len(set(self.characters)) != len(self.characters):
+            raise InputError("a character comes twice")
+
+    @classmethod
+    def fit(cls, cells: Iterable[Any], *, max_length: int = 256) -> CharacterText:
+        """Learn which characters there are.
+
+        Args:
+            cells: Texts, None where missing.
+            max_length: Most characters of a text.
+        """
+        counts: Counter[str] = Counter()
+        for cell in cells:
+            if cell is not None:
+                counts.update(plain_text(cell))
+        kept = sorted(sorted(counts, key=lambda letter: (-counts[letter], letter))[:MAX_CHARACTERS])
+        return cls("".join(kept), max_length)
+
+    @property
+    def size(self) -> int:
+        """Number of ids, the special ones included."""
+        return NUM_SPECIAL + len(self.characters)
+
+    @cached_property
+    def _ids(self) -> dict[str, int]:
+        return {letter: NUM_SPECIAL + place for place, letter in enumerate(self.characters)}
+
+    def encode(self, text: Any) -> list[int]:
+        """Ids of a text without outer blanks."""
+        ids = self._ids
+        return [ids.get(letter, UNKNOWN_ID) for letter in plain_text(text)]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ids; special ones are left out."""
+        return "".join(self.characters[int(one) - NUM_SPECIAL] for one in ids if int(one) >= NUM_SPECIAL)
+
+    def __call__(self, value: Any) -> dict[str, np.ndarray]:
+        """``ids`` int32 (L,) of one text, cut at `max_length`."""
+        return {"ids": np.asarray(self.encode(value)[: self.max_length], dtype=np.int32)}
+
+    def empty(self) -> dict[str, np.ndarray]:
+        """The arrays of no cell."""
+        return {"ids": np.zeros(0, np.int32)}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"kind": self.kind, "characters": self.characters, "max_length": self.max_length}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> CharacterText:
+        """Inverse of `to_json`."""
+        return cls(str(data["characters"]), int(data["max_length"]))
+
+
+def plain_text(cell: Any) -> str:
+    """The text of a cell: what cannot be seen left out, each run of blanks one, none at the ends.
+
+    Example:
+        >>> plain_text("  a  red car ")
+        'a red car'
+    """
+    return " ".join(clean_text(cell).split())
+
+
+def fit_target_texts(
+    cells: Mapping[str, Sequence[Any]], schema: Schema, *, max_length: int = 256
+) -> dict[str, CharacterText]:
+    """A vocabulary for each target that is written.
+
+    Args:
+        cells: Target to its cells, None where missing.
+        schema: Names the targets.
+        max_length: Most ids of a text.
+
+    Raises:
+        InputError: A target has the name of an input, or no cell holds a character.
+    """
+    inputs = {item.name for item in schema.inputs}
+    found = {}
+    for target in schema.written:
+        if target.name in inputs:
+            raise InputError(f"the label '{target.name}' has the name of an input", fix="Rename the column")
+        found[target.name] = CharacterText.fit(cells[target.name], max_length=max_length)
+        if found[target.name].size == NUM_SPECIAL:
+            raise InputError(f"no cell of the label '{target.name}' holds a character", fix="Give rows with a text")
+    return found
+
+
+def encode_texts(cells: Sequence[Any], text: TargetText) -> np.ndarray:
+    """Texts as one array.
+
+    Args:
+        cells: R cells, None = missing.
+        text: Their vocabulary.
+
+    Returns:
+        int32 (R, T): the ids of each text and `END_ID`, then -1; a row of -1 is missing. A text that was cut has no
+        end.
+    """
+    listed = [None if cell is None else text.encode(cell) for cell in cells]
+    longest = max((min(len(ids), text.max_length) for ids in listed if ids is not None), default=0) + 1
+    encoded = np.full((len(listed), longest), -1, np.int32)
+    for row, ids in enumerate(listed):
+        if ids is not None:
+            ended = [*ids, END_ID] if len(ids) <= text.max_length else ids[: text.max_length]
+            encoded[row, : len(ended)] = ended
+    return encoded
+
+
+def decode_texts(encoded: np.ndarray, text: TargetText) -> list[str | None]:
+    """Inverse of `encode_texts` as far as characters are known and texts were not cut; None where missing."""
+    return [text.decode(row[row >= 0]) if row[0] >= 0 else None for row in encoded]
+
+
+def written_notes(name: str, cells: Sequence[Any], text: TargetText) -> list[str]:
+    """Sentences on texts that are cut and on characters that cannot be written."""
+    listed = [text.encode(cell) for cell in cells if cell is not None]
+    cut = sum(len(ids) > text.max_length for ids in listed)
+    unknown = sum(ids.count(UNKNOWN_ID) for ids in listed)
+    empty = sum(not ids for ids in listed)
+    notes = [f"{cut} texts of '{name}' are longer than {text.max_length} ids and are cut."] if cut else []
+    notes += [f"{unknown} characters of '{name}' were not seen in training and cannot be written."] if unknown else []
+    return notes + ([f"{empty} texts of '{name}' are empty: nothing is written for such rows."] if empty else [])
