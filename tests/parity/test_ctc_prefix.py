@@ -42,7 +42,7 @@ def test_prefix_scores_equal_the_sum_over_all_alignments():
     texts = [alignments(logs[0]), alignments(logs[1, :3])]
     for prefix in [(), (4,), (4, 4), (4, 5), (5, 5, 4)]:
         scorer = CTCPrefixScorer(logs, lengths)
-        totals = torch.zeros(2)
+        totals, found = torch.zeros(2), torch.zeros(2, SIZE)
         for one in (START_ID, *prefix):
             if one != START_ID:
                 totals = totals + found[:, one]
@@ -65,7 +65,9 @@ def test_a_search_by_ctc_alone_finds_the_likeliest_text_of_all():
         texts = alignments(logs[row, : int(lengths[row])])
         wanted = sorted(texts.items(), key=lambda item: -item[1])[:5]
         assert [draft.ids for draft in drafts] == [text for text, _ in wanted]
-        np.testing.assert_allclose(np.exp([draft.log_probability for draft in drafts]), [p for _, p in wanted], atol=1e-5)
+        np.testing.assert_allclose(
+            np.exp([draft.log_probability for draft in drafts]), [p for _, p in wanted], atol=1e-5
+        )
 
 
 def test_a_row_without_frames_says_nothing_and_padding_changes_nothing():

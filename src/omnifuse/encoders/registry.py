@@ -98,9 +98,7 @@ def _audio_transformer(preprocessor: Any, options: EncoderOptions) -> nn.Module:
 
 
 def _audio_conformer(preprocessor: Any, options: EncoderOptions) -> nn.Module:
-    return ConformerAudioEncoder(
-        num_mels=preprocessor.num_mels, num_columns=preprocessor.num_columns, **_deep(options)
-    )
+    return ConformerAudioEncoder(num_mels=preprocessor.num_mels, num_columns=preprocessor.num_columns, **_deep(options))
 
 
 def _video(

@@ -139,9 +139,7 @@ class TextDecoder(nn.Module):
         input and output share one table of embeddings (Press and Wolf 2017).
     """
 
-    def __init__(
-        self, *, vocab_size: int, dim: int, depth: int = 2, num_heads: int = 4, dropout: float = 0.0
-    ) -> None:
+    def __init__(self, *, vocab_size: int, dim: int, depth: int = 2, num_heads: int = 4, dropout: float = 0.0) -> None:
         super().__init__()
         self.dim, self.vocab_size = dim, vocab_size
         self.embeddings = nn.Embedding(vocab_size, dim)

@@ -1,4 +1,4 @@
-"""How texts are written: which search, how many texts, how long, from which ids. No torch: the settings of every way."""
+"""How texts are written: which search, how many texts, how long, from which ids. No torch: settings alone."""
 
 from __future__ import annotations
 

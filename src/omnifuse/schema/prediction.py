@@ -15,12 +15,19 @@ class Hypothesis:
         score: What the texts of a row are ordered by: log-probability over length to a power.
         log_probability: Natural logarithm of its probability.
         ended: Whether it came to its end, and was not cut at the longest length.
+        length: Number of its ids, the end included.
     """
 
     text: str
     score: float
     log_probability: float
     ended: bool = True
+    length: int = 1
+
+    @property
+    def mean(self) -> float:
+        """Mean log-probability of an id."""
+        return self.log_probability / max(self.length, 1)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

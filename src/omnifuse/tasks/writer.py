@@ -113,5 +113,3 @@ def dense_text(target: Tensor) -> Tensor:
     """(B, 1) number of ids, NaN where the text is missing; the end counts, so that an empty text is known."""
     counts = id_counts(target)
     return torch.where(counts > 0, counts, torch.nan).unsqueeze(1)
-
-
