@@ -283,8 +283,8 @@ def evaluate_model(
         singles: Input to the network of that input alone; None takes those of the run folder.
 
     Returns:
-        As `evaluate --json` prints it, and under "scores", "intervals" and "chosen" the arrays of complete answers, under
-        "texts" what was written.
+        As `evaluate --json` prints it, and under "scores", "intervals" and "chosen" the arrays of complete answers,
+        under "texts" what was written.
     """
     from omnifuse.api.store import load_singles
 

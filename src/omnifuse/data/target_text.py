@@ -57,7 +57,8 @@ class CharacterText:
 
     Args:
         characters: Those that can be written, in the order of their ids.
-        max_length: Most characters of a text; longer ones are cut, which `written_notes` counts.
+        max_length: Most characters of a text that is learnt from or written; longer ones are cut, which
+            `written_notes` counts.
 
     Example:
         >>> text = CharacterText.fit(["a cab", "bad"])
@@ -82,14 +83,18 @@ class CharacterText:
 
         Args:
             cells: Texts, None where missing.
-            max_length: Most characters of a text.
+            max_length: Most characters of a text. It becomes twice the longest of these texts where that is less, so
+                that a network which finds no end does not write on and on.
         """
         counts: Counter[str] = Counter()
+        longest = 1
         for cell in cells:
             if cell is not None:
-                counts.update(plain_text(cell))
+                words = plain_text(cell)
+                counts.update(words)
+                longest = max(longest, len(words))
         kept = sorted(sorted(counts, key=lambda letter: (-counts[letter], letter))[:MAX_CHARACTERS])
-        return cls("".join(kept), max_length)
+        return cls("".join(kept), min(max_length, 2 * longest))
 
     @property
     def size(self) -> int:

@@ -1,4 +1,4 @@
-"""Speech to tokens of 40 ms. Shapes: P present rows, F frames, C columns (mel bands, then prosody), T tokens, D width."""
+"""Speech to tokens of 40 ms. Shapes: P present rows, F frames, C columns (mel bands first), T tokens, D width."""
 
 from __future__ import annotations
 
