@@ -177,13 +177,13 @@ def encode_texts(cells: Sequence[Any], text: TargetText) -> np.ndarray:
         int32 (R, T): the ids of each text and `END_ID`, then -1; a row of -1 is missing. A text that was cut has no
         end.
     """
-    listed = [None if cell is None else text.encode(cell) for cell in cells]
-    longest = max((min(len(ids), text.max_length) for ids in listed if ids is not None), default=0) + 1
-    encoded = np.full((len(listed), longest), -1, np.int32)
+    listed: list[list[int]] = []
+    for cell in cells:
+        ids = [] if cell is None else [*text.encode(cell), END_ID]
+        listed.append(ids if len(ids) <= text.max_length + 1 else ids[: text.max_length])
+    encoded = np.full((len(listed), max(map(len, listed), default=1) or 1), -1, np.int32)
     for row, ids in enumerate(listed):
-        if ids is not None:
-            ended = [*ids, END_ID] if len(ids) <= text.max_length else ids[: text.max_length]
-            encoded[row, : len(ended)] = ended
+        encoded[row, : len(ids)] = ids
     return encoded
 
 
