@@ -232,7 +232,7 @@ def test_answers_from_the_command_line(tmp_path):
         (["caption", *given], "no target of captioning"),
         (["answer", given[0], tmp_path / "no.png"], "there is no file"),
         (["answer", given[0], tmp_path / "table.csv", "-q", "what?"], "a table has its own columns"),
-        (["answer", given[0], given[1], "--field", "foto"], "no field 'foto'"),
+        (["answer", given[0], given[1], "--field", "picture"], "no field 'picture'"),
         (["answer", given[0], given[1], "--beams", "0"], "beams is 0"),
     ):
         with pytest.raises(SystemExit) as ended:

@@ -54,8 +54,8 @@ def write_texts(
     tasks = [writing_task(member, target) for member in members]
     vocabulary = tasks[0].text
     device = next(members[0].parameters()).device
-    following = Following(vocabulary.size, stop=writing.stop, constraint=constraint, device=device)  # type: ignore[union-attr,arg-type]
-    max_length = writing.max_length or int(vocabulary.max_length) + 1  # type: ignore[union-attr,arg-type]
+    following = Following(vocabulary.size, stop=writing.stop, constraint=constraint, device=device)  # type: ignore[arg-type]
+    max_length = writing.max_length or int(vocabulary.max_length) + 1  # type: ignore[arg-type]
     texts_of_row = writing.beams if writing.method == BEAM else writing.num
 
     def run(at_once: int) -> list[list[Draft]]:
