@@ -61,6 +61,8 @@ def _check_ranges(spec: Any) -> None:
             raise InputError(f"the setting {item.name} is {value}", fix=f"Give a number from {low} to {high}")
 
 
+# Least length of a sound that is transcribed before the rest is cut
+SPEECH_SECONDS = 30.0
 # Setting `table` to the encoder of the table
 TABLE_ENCODERS = {"transformer": "table-piecewise", "mlp": "table-mlp"}
 AUTO = "auto"
@@ -258,9 +260,13 @@ class Preset:
 
     def input_options(self, schema: Schema) -> dict[str, dict[str, Any]]:
         """Input to keyword arguments of its preprocessor's `fit`."""
+        is_transcribed = any(item.kind is TaskKind.TRANSCRIPTION for item in schema.targets)
         by_modality: dict[Modality, dict[str, Any]] = {
             Modality.IMAGE: {"largest": self.largest_image},
-            Modality.AUDIO: {"max_seconds": self.max_seconds},
+            # A sound may be told by its beginning; what is said is written down to the end
+            Modality.AUDIO: {
+                "max_seconds": max(self.max_seconds, SPEECH_SECONDS) if is_transcribed else self.max_seconds
+            },
             Modality.SERIES: {"max_steps": self.max_steps},
             Modality.VIDEO: {"largest": self.largest_image, "num_frames": self.num_frames},
             Modality.TEXT: {"max_length": self.max_tokens, "vocab_size": self.vocab_size},
