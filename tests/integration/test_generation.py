@@ -163,6 +163,21 @@ def test_a_caption_beside_a_class(mixed):
     json.dumps(answers[0].to_json())
 
 
+def test_the_server_answers_with_texts_and_the_report_shows_wrong_ones(mixed):
+    from omnifuse.serve.model_answerer import ModelAnswerer
+
+    model, folder, rows = mixed
+    answerer = ModelAnswerer(model)
+    found = answerer.answer(answerer.decode([{"note": row["note"]} for row in rows[:3]]))
+    assert texts(found) == texts(model.predict(rows[:3]))
+    assert [item.targets["kind"].value for item in found] == [
+        item.targets["kind"].value for item in model.predict(rows[:3])
+    ]
+    page = (folder / "report" / "report.html").read_text()
+    assert "sure of an id" in page
+    assert any(row["caption"] in page for row in rows if row["caption"])
+
+
 def test_what_texts_do_not_have_is_refused(mixed):
     model, folder, rows = mixed
     with pytest.raises(InputError, match="written and has no classes"):

@@ -18,7 +18,7 @@ from omnifuse.presets import PRESETS, ModelSpec, written_encoders
 from omnifuse.readout.writing import Writing
 from omnifuse.schema import Field, Modality, Schema, Target, TaskKind
 from omnifuse.training.batches import make_batch
-from omnifuse.training.generate import ctc_frames, write_texts
+from omnifuse.training.generate import ctc_frames, score_texts, write_texts
 
 BANDS = 16
 SCHEMA = Schema((Field("sound", Modality.AUDIO),), (Target("said", TaskKind.TRANSCRIPTION),))
@@ -97,6 +97,19 @@ def test_frames_for_a_search_without_torch_hold_the_text(learnt):
         best = [int(one) for one, _ in itertools.groupby(frames.argmax(axis=1))]
         right += TEXT.decode(one for one in best if one != BLANK_ID) == text
     assert right >= 0.9 * len(texts)
+
+
+def test_texts_found_elsewhere_are_scored_as_the_search_scores_them(learnt):
+    model, _, packs = learnt
+    rows = np.array([3, 0, 5])
+    drafts = write_texts([model, model], packs, rows, "said", Writing(num=3, ctc=0.0))
+    listed = [[draft.ids for draft in found] for found in drafts]
+    listed[1] = []
+    scored = score_texts([model, model], packs, rows, "said", listed)
+    assert [len(part) for part in scored] == [3, 0, 3]
+    for part, found in zip(scored, drafts, strict=True):
+        wanted = [draft.log_probability for draft in found][: len(part)]
+        np.testing.assert_allclose(part, wanted, atol=1e-4)
 
 
 def test_speech_is_neither_shifted_nor_cut_short():

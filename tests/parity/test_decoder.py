@@ -84,8 +84,8 @@ def test_cached_equals_uncached():
 def test_several_ids_behind_a_past_equal_one_by_one():
     decoder, ids, context, mask = made()
     whole = decoder(ids, context, mask)
-    _, state = decoder._read(ids[:, :3], decoder.begin(context, mask))
-    rest, _ = decoder._read(ids[:, 3:], state)
+    _, state = decoder.read(ids[:, :3], decoder.begin(context, mask))
+    rest, _ = decoder.read(ids[:, 3:], state)
     torch.testing.assert_close(rest, whole[:, 3:], atol=1e-5, rtol=1e-5)
 
 

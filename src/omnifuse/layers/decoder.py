@@ -161,7 +161,7 @@ class TextDecoder(nn.Module):
         Returns:
             (B, T, V).
         """
-        return self._read(ids, self.begin(context, mask))[0]
+        return self.read(ids, self.begin(context, mask))[0]
 
     def begin(self, context: Tensor, mask: Tensor) -> DecoderState:
         """The state of B texts before their first id; arguments as for `forward`."""
@@ -171,10 +171,11 @@ class TextDecoder(nn.Module):
 
     def step(self, ids: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """Logits (N, V) of what follows the next ids (N,), and the state behind them."""
-        logits, state = self._read(ids.unsqueeze(1), state)
+        logits, state = self.read(ids.unsqueeze(1), state)
         return logits.squeeze(1), state
 
-    def _read(self, ids: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+    def read(self, ids: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """Logits (N, T, V) of what follows each of the next ids (N, T), and the state behind them."""
         length = state.length + ids.shape[1]
         places = sinusoids(length, self.dim)[state.length :].to(ids.device)
         tokens = self.dropout(self.embeddings(ids) * self.dim**0.5 + places)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from omnifuse.data.pack import Pack
+from omnifuse.data.target_text import END_ID, START_ID
 from omnifuse.model import MultimodalModel
 from omnifuse.readout.writing import BEAM, SAMPLE, Constraint, Draft, Writing
 from omnifuse.tasks import TranscriptionTask
@@ -78,6 +79,53 @@ def write_texts(
         return found
 
     return RowsAtOnce(max(1, TEXTS_AT_ONCE // texts_of_row)).run(len(rows), run)
+
+
+@torch.inference_mode()
+def score_texts(
+    members: Sequence[MultimodalModel],
+    packs: Mapping[str, Pack],
+    rows: np.ndarray,
+    target: str,
+    texts: Sequence[Sequence[Sequence[int]]],
+) -> list[np.ndarray]:
+    """How likely the decoders hold texts that something else found, each text read at once.
+
+    Args:
+        members: Networks of one architecture, in eval mode.
+        packs: Input to decoded arrays.
+        rows: (B,) rows.
+        target: What is written.
+        texts: Of each row, the ids of its texts without the end.
+
+    Returns:
+        For each row the log-probabilities of its texts, the end included, by the mean of the members' probabilities at
+        each id.
+
+    References: Zhang et al. 2020 (U2): a second pass of attention over what CTC found.
+    """
+    used = {name: packs[name] for name in members[0].fields}
+    device = next(members[0].parameters()).device
+    owners = torch.tensor([place for place, found in enumerate(texts) for _ in found], dtype=torch.long, device=device)
+    if not len(owners):
+        return [np.zeros(0, np.float32) for _ in rows]
+    listed = [[*ids, END_ID] for found in texts for ids in found]
+    ids = torch.full((len(listed), max(map(len, listed))), -1, dtype=torch.long)
+    for number, one in enumerate(listed):
+        ids[number, : len(one)] = torch.tensor(one)
+    ids = ids.to(device)
+    given = torch.cat([torch.full_like(ids[:, :1], START_ID), ids[:, :-1]], dim=1).clamp(min=0)
+    batch = make_batch(used, rows).to(device)
+    logs = []
+    for member in members:
+        output = member.read(member.encode(batch), num_rows=batch.size)
+        scorer = writing_task(member, target).scorer(output.fused, output.fields, ctc=0.0)  # type: ignore[operator]
+        logits, _ = scorer.decoder.read(given, scorer.state.take(owners))
+        logs.append(logits.float().log_softmax(dim=2).gather(2, ids.clamp(min=0).unsqueeze(2)).squeeze(2))
+    mean = torch.stack(logs).logsumexp(dim=0) - float(np.log(len(logs)))
+    totals = torch.where(ids >= 0, mean, 0.0).sum(dim=1).cpu().numpy()
+    places = owners.cpu().numpy()
+    return [totals[places == place] for place in range(len(texts))]
 
 
 @torch.inference_mode()
