@@ -67,7 +67,7 @@ def encode_target(cells: list[Any], target: Target, text: TargetText | None = No
             else:
                 encoded[row, [index[tag] for tag in tags if tag in index]] = 1.0
         return encoded
-    codes = (index.get(text, -1) if (text := class_text(cell)) is not None else -1 for cell in cells)
+    codes = (index.get(name, -1) if (name := class_text(cell)) is not None else -1 for cell in cells)
     return np.fromiter(codes, dtype=np.int64, count=len(cells))
 
 

@@ -16,10 +16,10 @@ from omnifuse.tokens import Fused, Tokens
 
 
 class AnsweringTask(nn.Module):
-    """A decoder over the fused tokens and, as one more token, their pooled vector: what question and picture say
-    together, which a short answer mostly rests on.
+    """A decoder over the fused tokens and, as one more token, their pooled vector.
 
-    The question is a field of text like any other. Answers are open, or from a list where `Model.generate` is given
+    A short answer mostly rests on what question and picture say together, which is what the pooled vector holds. The
+    question is a field of text like any other. Answers are open, or from a list where `Model.generate` is given
     `choices`.
 
     Args:

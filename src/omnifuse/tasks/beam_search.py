@@ -19,7 +19,7 @@ def normalised(log_probability: float, length: int, power: float) -> float:
 
     References: Wu et al. 2016, equation 14, without its constant 5.
     """
-    return log_probability / max(length, 1) ** power
+    return float(log_probability / max(length, 1) ** power)
 
 
 class _Row:

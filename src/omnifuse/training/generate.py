@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from omnifuse.data.pack import Pack
-from omnifuse.data.target_text import END_ID, START_ID
+from omnifuse.data.target_text import END_ID, START_ID, TargetText
 from omnifuse.model import MultimodalModel
 from omnifuse.readout.writing import BEAM, SAMPLE, Constraint, Draft, Writing
 from omnifuse.tasks import TranscriptionTask
@@ -53,10 +53,10 @@ def write_texts(
     """
     used = {name: packs[name] for name in members[0].fields}
     tasks = [writing_task(member, target) for member in members]
-    vocabulary = tasks[0].text
+    vocabulary: TargetText = tasks[0].text  # type: ignore[assignment]
     device = next(members[0].parameters()).device
-    following = Following(vocabulary.size, stop=writing.stop, constraint=constraint, device=device)  # type: ignore[arg-type]
-    max_length = writing.max_length or int(vocabulary.max_length) + 1  # type: ignore[arg-type]
+    following = Following(vocabulary.size, stop=writing.stop, constraint=constraint, device=device)
+    max_length = writing.max_length or vocabulary.max_length + 1
     texts_of_row = writing.beams if writing.method == BEAM else writing.num
 
     def run(at_once: int) -> list[list[Draft]]:
