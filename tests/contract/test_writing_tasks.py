@@ -139,7 +139,7 @@ def test_a_row_is_written_alone_as_among_others(kind):
 
     def written(rows):
         scorer = task.scorer(*rows_of(given, rows), ctc=0.4)
-        return beam_search(scorer, len(rows), Following(TEXT.size), Writing(beams=3, num=3), max_length=8)
+        return beam_search(scorer, len(rows), Following(TEXT.vocab_size), Writing(beams=3, num=3), max_length=8)
 
     together = written(list(range(NUM_ROWS)))
     for row in range(NUM_ROWS):

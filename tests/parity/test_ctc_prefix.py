@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import torch
 
-from omnifuse.data.target_text import BLANK_ID, END_ID, NUM_SPECIAL, START_ID
+from omnifuse.data.target_text import BLANK_ID, END_ID, NUM_SPECIAL, START_ID, UNKNOWN_ID
 from omnifuse.readout.writing import Writing
 from omnifuse.tasks.beam_search import beam_search
 from omnifuse.tasks.ctc_prefix import CTCPrefixScorer
@@ -20,7 +20,7 @@ SIZE = NUM_SPECIAL + 2
 def made(num_rows, num_frames, seed=0):
     """Log-probabilities of which blank and letters alone have any."""
     logits = torch.tensor(np.random.default_rng(seed).normal(0, 1.5, (num_rows, num_frames, SIZE)), dtype=torch.float32)
-    logits[..., [START_ID, END_ID, 3]] = -40.0
+    logits[..., [START_ID, END_ID, UNKNOWN_ID]] = -40.0
     return logits.log_softmax(dim=2)
 
 

@@ -119,7 +119,7 @@ def test_only_choices_are_written():
         TableScorer([3]),
         [3],
         Following(SIZE, constraint=constraint),
-        Writing("sample", num=50),
+        Writing("sample", num=200),
         max_length=6,
     )
     assert {draft.ids for draft in drawn_texts[0]} == set(choices)

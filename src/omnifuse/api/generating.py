@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from omnifuse.data.target_text import END_ID, UNKNOWN_ID, TargetText, plain_text
+from omnifuse.data.target_text import END_ID, UNKNOWN_ID, TargetText
 from omnifuse.errors import InputError, did_you_mean
 from omnifuse.readout.predictions import NOTHING_READABLE, text_answer
 from omnifuse.readout.writing import GREEDY, Constraint, Draft, Writing
@@ -146,12 +146,12 @@ def constraint_of(text: TargetText, choices: Sequence[str] | None, letters: str 
     if choices is not None and letters is not None:
         raise InputError("choices and letters are both given", fix="Give one of them")
     if choices is not None:
-        listed = [_ids(plain_text(choice), text, "a choice") for choice in choices]
-        return Constraint.of_texts(listed, text.size, end=END_ID)
+        listed = [_ids(choice, text, "a choice") for choice in choices]
+        return Constraint.of_texts(listed, text.vocab_size, end=END_ID)
     if letters is not None:
         # A blank stands between words, so it is told by its place there
         blank = text.encode("a a")[1:2] if " " in letters else []
-        return Constraint.of_ids([END_ID, *_ids(letters, text, "letters"), *blank], text.size)
+        return Constraint.of_ids([END_ID, *_ids(letters, text, "letters"), *blank], text.vocab_size)
     return None
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from omnifuse.api.generating import PLAIN, hypotheses
-from omnifuse.data.target_text import TargetText, plain_text, written_notes
+from omnifuse.data.target_text import TargetText, written_notes
 from omnifuse.evaluation import written_scores
 from omnifuse.readout.predictions import text_answer
 from omnifuse.schema import Target
@@ -74,7 +74,7 @@ def score_held_out(prepared: Prepared, partition: Partition, network: Network, *
         ]
         cells = prepared.table.cells(target.name, rows)
         groups = prepared.groups[rows] if prepared.groups is not None else None
-        found[target.name] = _scored(target, rows, cells, answers, seed=seed, groups=groups)
+        found[target.name] = _scored(target, text, rows, cells, answers, seed=seed, groups=groups)
     return found
 
 
@@ -86,7 +86,7 @@ def score_model(model: Model, decoded: Decoded, *, seed: int) -> dict[str, Writt
         text = model.preprocessors[target.name]
         cells = decoded.table.cells(target.name)
         answers = _answers(model.members, decoded.packs, rows, target.name, text)
-        found[target.name] = _scored(target, rows, cells, answers, seed=seed, groups=None)
+        found[target.name] = _scored(target, text, rows, cells, answers, seed=seed, groups=None)
         notes = written_notes(target.name, cells, text)
         if notes:
             found[target.name].result["notes"] = notes
@@ -106,6 +106,7 @@ def _answers(
 
 def _scored(
     target: Target,
+    text: TargetText,
     rows: np.ndarray,
     cells: Sequence[Any],
     answers: Sequence[tuple[str, float]],
@@ -113,7 +114,7 @@ def _scored(
     seed: int,
     groups: np.ndarray | None,
 ) -> WrittenRows:
-    truths = [None if cell is None else plain_text(cell) for cell in cells]
+    truths = [None if cell is None else text.normalise(cell) for cell in cells]
     texts = [answer for answer, _ in answers]
     result = {
         "task": target.kind.value,

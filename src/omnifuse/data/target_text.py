@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
@@ -17,8 +17,8 @@ from omnifuse.data.text import clean_text
 from omnifuse.errors import InputError
 from omnifuse.schema import Schema
 
-# Ids that no text holds: CTC's blank, before the first, behind the last, and what was never seen in training
-BLANK_ID, START_ID, END_ID, UNKNOWN_ID = 0, 1, 2, 3
+# Ids that no text holds: CTC's blank, what was never seen in training, before the first and behind the last
+BLANK_ID, UNKNOWN_ID, START_ID, END_ID = 0, 1, 2, 3
 NUM_SPECIAL = 4
 MAX_CHARACTERS = 4000
 
@@ -29,21 +29,33 @@ class TargetText(Protocol):
     kind: ClassVar[str]
 
     @property
-    def size(self) -> int:
-        """Number of ids, the special ones included."""
-        ...
-
-    @property
     def max_length(self) -> int:
         """Most ids of a text."""
         ...
 
-    def encode(self, text: Any) -> list[int]:
-        """Ids of a whole text, without start and end, not cut; what was never seen is `UNKNOWN_ID`."""
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids, the special ones included."""
+        ...
+
+    def normalise(self, value: Any) -> str:
+        """The text that `decode` gives back, where all of it is known and it is not cut."""
+        ...
+
+    def encode(self, value: Any) -> list[int]:
+        """At most `max_length` ids of a text, without start and end; what was never seen is `UNKNOWN_ID`."""
+        ...
+
+    def is_cut(self, value: Any) -> bool:
+        """True where the text is longer than what `encode` gives."""
         ...
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids; special ones are left out."""
+        """The text of ids; start, end and blank are left out."""
+        ...
+
+    def unknown_characters(self, values: Iterable[Any]) -> Counter[str]:
+        """Characters of some texts that cannot be written, with how often they occur; None is skipped."""
         ...
 
     def to_json(self) -> dict[str, Any]:
@@ -63,7 +75,7 @@ class CharacterText:
     Example:
         >>> text = CharacterText.fit(["a cab", "bad"])
         >>> text.encode("a bag"), text.decode(text.encode("a bag"))
-        ([5, 4, 6, 5, 3], 'a ba')
+        ([5, 4, 6, 5, 1], 'a ba')
     """
 
     characters: str
@@ -83,21 +95,17 @@ class CharacterText:
 
         Args:
             cells: Texts, None where missing.
-            max_length: Most characters of a text. It becomes twice the longest of these texts where that is less, so
-                that a network which finds no end does not write on and on.
+            max_length: Most characters of a text.
         """
         counts: Counter[str] = Counter()
-        longest = 1
         for cell in cells:
             if cell is not None:
-                words = plain_text(cell)
-                counts.update(words)
-                longest = max(longest, len(words))
+                counts.update(plain_text(cell))
         kept = sorted(sorted(counts, key=lambda letter: (-counts[letter], letter))[:MAX_CHARACTERS])
-        return cls("".join(kept), min(max_length, 2 * longest))
+        return cls("".join(kept), max_length)
 
     @property
-    def size(self) -> int:
+    def vocab_size(self) -> int:
         """Number of ids, the special ones included."""
         return NUM_SPECIAL + len(self.characters)
 
@@ -105,18 +113,31 @@ class CharacterText:
     def _ids(self) -> dict[str, int]:
         return {letter: NUM_SPECIAL + place for place, letter in enumerate(self.characters)}
 
-    def encode(self, text: Any) -> list[int]:
-        """Ids of a text without outer blanks."""
+    def normalise(self, value: Any) -> str:
+        """See `plain_text`."""
+        return plain_text(value)
+
+    def encode(self, value: Any) -> list[int]:
+        """At most `max_length` ids of a text without outer blanks."""
         ids = self._ids
-        return [ids.get(letter, UNKNOWN_ID) for letter in plain_text(text)]
+        return [ids.get(letter, UNKNOWN_ID) for letter in plain_text(value)[: self.max_length]]
+
+    def is_cut(self, value: Any) -> bool:
+        """True where the text is longer than what `encode` gives."""
+        return len(plain_text(value)) > self.max_length
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ids; special ones are left out."""
         return "".join(self.characters[int(one) - NUM_SPECIAL] for one in ids if int(one) >= NUM_SPECIAL)
 
+    def unknown_characters(self, values: Iterable[Any]) -> Counter[str]:
+        """Characters of some texts that cannot be written, with how often they occur; None is skipped."""
+        texts = (plain_text(value) for value in values if value is not None)
+        return Counter(letter for text in texts for letter in text if letter not in self._ids)
+
     def __call__(self, value: Any) -> dict[str, np.ndarray]:
         """``ids`` int32 (L,) of one text, cut at `max_length`."""
-        return {"ids": np.asarray(self.encode(value)[: self.max_length], dtype=np.int32)}
+        return {"ids": np.asarray(self.encode(value), dtype=np.int32)}
 
     def empty(self) -> dict[str, np.ndarray]:
         """The arrays of no cell."""
@@ -160,9 +181,12 @@ def fit_target_texts(
     for target in schema.written:
         if target.name in inputs:
             raise InputError(f"the label '{target.name}' has the name of an input", fix="Rename the column")
-        found[target.name] = CharacterText.fit(cells[target.name], max_length=max_length)
-        if found[target.name].size == NUM_SPECIAL:
+        text = CharacterText.fit(cells[target.name], max_length=max_length)
+        if text.vocab_size == NUM_SPECIAL:
             raise InputError(f"no cell of the label '{target.name}' holds a character", fix="Give rows with a text")
+        longest = max(len(text.encode(cell)) for cell in cells[target.name] if cell is not None)
+        # A network that finds no end shall not write on and on
+        found[target.name] = replace(text, max_length=min(max_length, 2 * longest))
     return found
 
 
@@ -179,8 +203,8 @@ def encode_texts(cells: Sequence[Any], text: TargetText) -> np.ndarray:
     """
     listed: list[list[int]] = []
     for cell in cells:
-        ids = [] if cell is None else [*text.encode(cell), END_ID]
-        listed.append(ids if len(ids) <= text.max_length + 1 else ids[: text.max_length])
+        ids = [] if cell is None else text.encode(cell)
+        listed.append(ids if cell is None or text.is_cut(cell) else [*ids, END_ID])
     encoded = np.full((len(listed), max(map(len, listed), default=1) or 1), -1, np.int32)
     for row, ids in enumerate(listed):
         encoded[row, : len(ids)] = ids
@@ -194,10 +218,10 @@ def decode_texts(encoded: np.ndarray, text: TargetText) -> list[str | None]:
 
 def written_notes(name: str, cells: Sequence[Any], text: TargetText) -> list[str]:
     """Sentences on texts that are cut and on characters that cannot be written."""
-    listed = [text.encode(cell) for cell in cells if cell is not None]
-    cut = sum(len(ids) > text.max_length for ids in listed)
-    unknown = sum(ids.count(UNKNOWN_ID) for ids in listed)
-    empty = sum(not ids for ids in listed)
+    known = [cell for cell in cells if cell is not None]
+    cut = sum(map(text.is_cut, known))
+    unknown = text.unknown_characters(known).total()
+    empty = sum(not text.normalise(cell) for cell in known)
     notes = [f"{cut} texts of '{name}' are longer than {text.max_length} ids and are cut."] if cut else []
     notes += [f"{unknown} characters of '{name}' were not seen in training and cannot be written."] if unknown else []
     return notes + ([f"{empty} texts of '{name}' are empty: nothing is written for such rows."] if empty else [])

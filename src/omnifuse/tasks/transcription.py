@@ -44,7 +44,7 @@ class TranscriptionTask(nn.Module):
         super().__init__()
         self.name, self.text, self.sound = target.name, options.text, options.sound
         self.writer = Writer(dim, options)
-        self.ctc = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, options.text.size))
+        self.ctc = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, options.text.vocab_size))
 
     @staticmethod
     def dense_target(target: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ class Writer(nn.Module):
         super().__init__()
         self.label_smoothing = options.label_smoothing
         self.decoder = TextDecoder(
-            vocab_size=options.text.size,
+            vocab_size=options.text.vocab_size,
             dim=dim,
             depth=options.depth,
             num_heads=options.num_heads,

@@ -55,7 +55,7 @@ def write_texts(
     tasks = [writing_task(member, target) for member in members]
     vocabulary: TargetText = tasks[0].text  # type: ignore[assignment]
     device = next(members[0].parameters()).device
-    following = Following(vocabulary.size, stop=writing.stop, constraint=constraint, device=device)
+    following = Following(vocabulary.vocab_size, stop=writing.stop, constraint=constraint, device=device)
     max_length = writing.max_length or vocabulary.max_length + 1
     texts_of_row = writing.beams if writing.method == BEAM else writing.num
 
@@ -151,7 +151,7 @@ def ctc_frames(
     for member in members:
         task = writing_task(member, target)
         assert isinstance(task, TranscriptionTask), f"{target} is no transcription"
-        num_ids = int(task.text.size)
+        num_ids = int(task.text.vocab_size)
         found = task.log_probabilities(member.encode(batch))
         if found is not None:
             logs.append(found[0])

@@ -35,7 +35,7 @@ def test_what_was_learnt_comes_back(cells):
     text = CharacterText.fit(cells)
     back = decode_texts(encode_texts(cells, text), text)
     assert back == [plain_text(cell) for cell in cells]
-    assert text.size == NUM_SPECIAL + len(text.characters)
+    assert text.vocab_size == NUM_SPECIAL + len(text.characters)
 
 
 def test_missing_empty_and_unknown():
@@ -61,8 +61,9 @@ def test_long_texts_are_cut_counted_and_have_no_end():
 
 
 def test_no_text_is_written_twice_as_long_as_any_that_was_learnt():
-    assert CharacterText.fit(["ab", "abcd"]).max_length == 8
-    assert CharacterText.fit(["ab" * 400]).max_length == 256
+    found = fit_target_texts({"caption": ["ab", None, "abcd"]}, schema(CAPTION))
+    assert found["caption"].max_length == 8
+    assert fit_target_texts({"caption": ["ab" * 400]}, schema(CAPTION))["caption"].max_length == 256
 
 
 def test_many_characters_and_a_long_text_are_bounded():
