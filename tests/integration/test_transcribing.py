@@ -85,7 +85,7 @@ def share_right(learnt, **options):
 
 
 def test_orders_that_were_never_heard_are_written_down(learnt):
-    assert share_right(learnt, ctc=0.3) >= 0.75  # by chance 1 in 64
+    assert share_right(learnt) >= 0.9  # by chance 1 in 64
     # CTC alone, by the same search
     assert share_right(learnt, ctc=1.0, length_power=0.0) >= 0.9
 

@@ -12,8 +12,8 @@ import numpy as np
 from omnifuse.data.target_text import END_ID, UNKNOWN_ID, TargetText
 from omnifuse.errors import InputError, did_you_mean
 from omnifuse.readout.predictions import NOTHING_READABLE, text_answer
-from omnifuse.readout.writing import GREEDY, Constraint, Draft, Writing
-from omnifuse.schema import Hypothesis, Prediction
+from omnifuse.readout.writing import BEAM, GREEDY, Constraint, Draft, Writing
+from omnifuse.schema import Hypothesis, Prediction, TaskKind
 
 if TYPE_CHECKING:
     from omnifuse.api.model import Model
@@ -21,22 +21,27 @@ if TYPE_CHECKING:
 
 # Rows that are decoded and written for at a time
 CHUNK_ROWS = 128
-# How `predict` writes
-PLAIN = Writing(method=GREEDY, ctc=0.0)
+# How `predict` writes: the likeliest letter each time; what is said with the help of CTC
+PLAIN, SPEECH = Writing(method=GREEDY), Writing(method=BEAM)
 
 
 def written_texts(model: Model, decoded: Decoded) -> dict[str, list[tuple[Hypothesis, ...]]]:
-    """Target that is written to the likeliest text of each decoded row, id after id."""
+    """Target that is written to the likeliest text of each decoded row."""
     from omnifuse.training.generate import write_texts
 
     rows = np.arange(decoded.table.num_rows)
     return {
         item.name: [
             hypotheses(drafts, model.preprocessors[item.name])
-            for drafts in write_texts(model.members, decoded.packs, rows, item.name, PLAIN)
+            for drafts in write_texts(model.members, decoded.packs, rows, item.name, usual_writing(item.kind))
         ]
         for item in model.schema.written
     }
+
+
+def usual_writing(kind: TaskKind) -> Writing:
+    """How `predict` and the scores of a fit write."""
+    return SPEECH if kind is TaskKind.TRANSCRIPTION else PLAIN
 
 
 def hypotheses(drafts: Sequence[Draft], text: TargetText) -> tuple[Hypothesis, ...]:

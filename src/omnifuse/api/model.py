@@ -73,7 +73,7 @@ class Model(Explaining):
         return raws[subset]
 
     def written(self, decoded: Decoded) -> dict[str, list[tuple[Hypothesis, ...]]]:
-        """Target that is written to the likeliest text of each decoded row, id after id."""
+        """Target that is written to the likeliest text of each decoded row."""
         from omnifuse.api.generating import written_texts
 
         return written_texts(self, decoded)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from omnifuse.api.generating import PLAIN, hypotheses
+from omnifuse.api.generating import hypotheses, usual_writing
 from omnifuse.data.target_text import TargetText, written_notes
 from omnifuse.evaluation import written_scores
 from omnifuse.readout.predictions import text_answer
@@ -68,9 +68,7 @@ def score_held_out(prepared: Prepared, partition: Partition, network: Network, *
     for target in prepared.schema.written:
         text = prepared.preprocessors[target.name]
         answers = [
-            answer
-            for members, of_part in parts
-            for answer in _answers(members, prepared.packs, of_part, target.name, text)
+            answer for members, of_part in parts for answer in _answers(members, prepared.packs, of_part, target, text)
         ]
         cells = prepared.table.cells(target.name, rows)
         groups = prepared.groups[rows] if prepared.groups is not None else None
@@ -85,7 +83,7 @@ def score_model(model: Model, decoded: Decoded, *, seed: int) -> dict[str, Writt
     for target in model.schema.written:
         text = model.preprocessors[target.name]
         cells = decoded.table.cells(target.name)
-        answers = _answers(model.members, decoded.packs, rows, target.name, text)
+        answers = _answers(model.members, decoded.packs, rows, target, text)
         found[target.name] = _scored(target, text, rows, cells, answers, seed=seed, groups=None)
         notes = written_notes(target.name, cells, text)
         if notes:
@@ -94,12 +92,12 @@ def score_model(model: Model, decoded: Decoded, *, seed: int) -> dict[str, Writt
 
 
 def _answers(
-    members: Sequence[MultimodalModel], packs: Any, rows: np.ndarray, target: str, text: TargetText
+    members: Sequence[MultimodalModel], packs: Any, rows: np.ndarray, target: Target, text: TargetText
 ) -> list[tuple[str, float]]:
     """Text and confidence of each row."""
     from omnifuse.training.generate import write_texts
 
-    drafts = write_texts(members, packs, rows, target, PLAIN)
+    drafts = write_texts(members, packs, rows, target.name, usual_writing(target.kind))
     found = [text_answer(hypotheses(item, text)) for item in drafts]
     return [(str(item.value or ""), float(item.confidence or 0.0)) for item in found]
 

@@ -28,7 +28,7 @@ def transcribe(
     top_p: float = typer.Option(1.0, "--top-p", help="Sampling draws from the likeliest pieces of this probability."),
     seed: int = typer.Option(0, "--seed", help="Of sampling."),
     max_length: int | None = typer.Option(None, "--max-length", help="Most characters of a text."),
-    ctc: float = typer.Option(0.3, "--ctc", help="How much CTC counts beside the decoder, 0 to 1."),
+    ctc: float = typer.Option(0.5, "--ctc", help="How much CTC counts beside the decoder, 0 to 1."),
     as_json: bool = typer.Option(False, "--json", help="Texts with scores as one JSON document on stdout."),
 ) -> None:
     """Write down what is said in each of FILES with the model in DIR."""

@@ -29,7 +29,8 @@ class Writing:
         seed: Of sampling; a row draws the same whatever rows are beside it.
         max_length: Most ids of a text; None takes the vocabulary's own.
         stop: Ids that end a text and stay in it, beside the end itself.
-        ctc: Of a transcription, how much its CTC head counts in beam search beside the decoder, 0 to 1.
+        ctc: Of a transcription, how much its CTC head counts beside the decoder, 0 to 1. A decoder needs many hours of
+            speech before it finds its place in a sound by itself; CTC needs few.
 
     References: Wu et al. 2016, section 7 (length normalisation); Holtzman et al. 2020 (top-p); Watanabe et al. 2017
         (CTC and attention jointly).
@@ -44,7 +45,7 @@ class Writing:
     seed: int = 0
     max_length: int | None = None
     stop: tuple[int, ...] = ()
-    ctc: float = 0.3
+    ctc: float = 0.5
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
