@@ -14,8 +14,17 @@ from omnifuse.fusion import FUSIONS
 from omnifuse.layers import set_stochastic_depth
 from omnifuse.model import MultimodalModel
 from omnifuse.presets import ENSEMBLE, ENSEMBLE_FUSION, ModelSpec
-from omnifuse.schema import Modality, Schema
-from omnifuse.tasks import SHALLOW_HEADS, TASKS, build_shallow, readable_widths, shallow_names, thumbnail_widths
+from omnifuse.schema import Modality, Schema, Target
+from omnifuse.tasks import (
+    SHALLOW_HEADS,
+    TASKS,
+    WRITING_TASKS,
+    WriterOptions,
+    build_shallow,
+    readable_widths,
+    shallow_names,
+    thumbnail_widths,
+)
 
 
 def build_from_spec(
@@ -46,7 +55,9 @@ def build_from_spec(
     if spec.shared_trunk:
         trunk = SharedTrunk(spec.dim, depth=spec.shared_trunk, num_heads=spec.num_heads, dropout=spec.dropout)
     tasks = {
-        target.name: TASKS[target.kind](
+        target.name: _writing_task(target, schema, preprocessors, spec)
+        if target.kind.writes
+        else TASKS[target.kind](
             target,
             spec.dim,
             names,
@@ -58,7 +69,8 @@ def build_from_spec(
         )
         for target in schema.targets
     }
-    num_outputs = {target: int(task.num_outputs) for target, task in tasks.items()}  # type: ignore[arg-type]
+    chosen = {target.name: tasks[target.name] for target in schema.chosen}
+    num_outputs = {target: int(task.num_outputs) for target, task in chosen.items()}  # type: ignore[arg-type]
     read = {name: readable_widths(name, encoders, modalities) for name in shallow_names(spec.shallow)}
     thumbnails = thumbnail_widths(encoders)
     shallow = {
@@ -67,7 +79,7 @@ def build_from_spec(
             for name, widths_read in read.items()
             if widths_read and num_outputs[target] <= getattr(SHALLOW_HEADS[name], "most_outputs", math.inf)
         }
-        for target, task in tasks.items()
+        for target, task in chosen.items()
         if any(read.values())
     }
     fusion = ENSEMBLE[member % len(ENSEMBLE)] if spec.fusion == ENSEMBLE_FUSION else spec.fusion
@@ -85,3 +97,21 @@ def build_from_spec(
     stages: list[Iterable[nn.Module]] = [model.encoders, [] if model.trunk is None else [model.trunk], [model.fusion]]
     set_stochastic_depth(stages, spec.stochastic_depth)
     return model
+
+
+def _writing_task(target: Target, schema: Schema, preprocessors: Mapping[str, Any], spec: ModelSpec) -> nn.Module:
+    """A task that writes: its vocabulary stands beside the inputs' preprocessors."""
+    options = WriterOptions(
+        preprocessors[target.name],
+        spec.num_heads,
+        spec.decoder_depth,
+        spec.dropout,
+        spec.label_smoothing,
+        sound_of(schema),
+    )
+    return WRITING_TASKS[target.kind](target, spec.dim, options)
+
+
+def sound_of(schema: Schema) -> str:
+    """The input that is transcribed: the first sound; "" where there is none."""
+    return next((item.name for item in schema.inputs if item.modality is Modality.AUDIO), "")

@@ -11,7 +11,7 @@ from omnifuse.encoders import DEFAULT_ENCODERS
 from omnifuse.errors import ArtefactError, InputError, did_you_mean
 from omnifuse.fusion import FUSIONS
 from omnifuse.layers import POOLINGS
-from omnifuse.schema import Modality, Schema
+from omnifuse.schema import Modality, Schema, TaskKind
 from omnifuse.tasks import NO_SHALLOW_HEAD, SHALLOW_HEADS, shallow_names
 
 # Setting to its smallest and largest value
@@ -21,6 +21,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "encoder_depth": (0, 256),
     "fusion_depth": (0, 256),
     "shared_trunk": (0, 256),
+    "decoder_depth": (1, 256),
     "dropout": (0.0, 0.95),
     "head_dropout": (0.0, 0.95),
     "stochastic_depth": (0.0, 0.95),
@@ -47,6 +48,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "max_tokens": (4, 65_536),
     "max_steps": (2, 65_536),
     "vocab_size": (300, 1_000_000),
+    "max_written": (1, 65_536),
 }
 
 
@@ -59,6 +61,8 @@ def _check_ranges(spec: Any) -> None:
             raise InputError(f"the setting {item.name} is {value}", fix=f"Give a number from {low} to {high}")
 
 
+# Least length of a sound that is transcribed before the rest is cut
+SPEECH_SECONDS = 30.0
 # Setting `table` to the encoder of the table
 TABLE_ENCODERS = {"transformer": "table-piecewise", "mlp": "table-mlp"}
 AUTO = "auto"
@@ -89,6 +93,7 @@ class ModelSpec:
         fusion_depth: Blocks of the fusion.
         dropout: Inside encoders and fusion.
         head_dropout: Before the heads.
+        decoder_depth: Blocks of the decoder of a target that is written.
         stochastic_depth: Share of the rows that pass by the last residual block in training; it rises in a line from
             the first block.
         fusion: Name in `fusion.FUSIONS`, or "ensemble": members with the fusions of `ENSEMBLE` in turn.
@@ -128,6 +133,7 @@ class ModelSpec:
     interval: float = 0.9
     table: str = "transformer"
     stochastic_depth: float = 0.0
+    decoder_depth: int = 2
 
     def __post_init__(self) -> None:
         """Refuse unknown names and values out of range."""
@@ -234,6 +240,7 @@ class Preset:
         max_tokens: Longest text.
         max_steps: Steps of a series; longer ones become means over so many equal stretches of time.
         vocab_size: Largest vocabulary.
+        max_written: Longest text that is written, in ids.
     """
 
     name: str
@@ -245,6 +252,7 @@ class Preset:
     max_tokens: int = 192
     max_steps: int = 512
     vocab_size: int = 4096
+    max_written: int = 256
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -252,9 +260,13 @@ class Preset:
 
     def input_options(self, schema: Schema) -> dict[str, dict[str, Any]]:
         """Input to keyword arguments of its preprocessor's `fit`."""
+        is_transcribed = any(item.kind is TaskKind.TRANSCRIPTION for item in schema.targets)
         by_modality: dict[Modality, dict[str, Any]] = {
             Modality.IMAGE: {"largest": self.largest_image},
-            Modality.AUDIO: {"max_seconds": self.max_seconds},
+            # A sound may be told by its beginning; what is said is written down to the end
+            Modality.AUDIO: {
+                "max_seconds": max(self.max_seconds, SPEECH_SECONDS) if is_transcribed else self.max_seconds
+            },
             Modality.SERIES: {"max_steps": self.max_steps},
             Modality.VIDEO: {"largest": self.largest_image, "num_frames": self.num_frames},
             Modality.TEXT: {"max_length": self.max_tokens, "vocab_size": self.vocab_size},
@@ -292,6 +304,13 @@ PRESETS: dict[str, Preset] = {
         vocab_size=16_384,
     ),
 }
+
+
+def written_encoders(schema: Schema) -> dict[str, str]:
+    """Encoders that writing asks for: the sound that is transcribed needs a token every few hundredths of a second."""
+    if all(item.kind is not TaskKind.TRANSCRIPTION for item in schema.targets):
+        return {}
+    return {item.name: "audio-conformer" for item in schema.inputs if item.modality is Modality.AUDIO}
 
 
 # From so many rows on, dropout costs more than it gives within a few minutes of training; a kernel machine adds nothing

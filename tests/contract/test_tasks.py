@@ -20,8 +20,9 @@ from tests.contract.parts import (
 )
 
 import omnifuse.tasks
+from omnifuse.data.infer import TRAINABLE
 from omnifuse.schema import Target, TaskKind
-from omnifuse.tasks import TASKS
+from omnifuse.tasks import TASKS, WRITING_TASKS
 from omnifuse.tokens import Fused, Tokens
 
 CLASSES = ("a", "b", "c")
@@ -88,7 +89,10 @@ def gradients(task, loss):
 def test_no_task_escapes():
     assert set(TASKS) == set(TARGETS) == set(LABELS) == set(MISSING) == set(OUTPUTS) == set(WRONG)
     listed = {part for part in public_modules(omnifuse.tasks) if hasattr(part, "dense_target")}
-    assert listed == set(TASKS.values())
+    # Those that write have a contract of their own, see test_writing_tasks
+    assert listed == set(TASKS.values()) | set(WRITING_TASKS.values())
+    assert set(TASKS) | set(WRITING_TASKS) == set(TRAINABLE)
+    assert all(WRITING_TASKS[kind].kind is kind and kind.writes for kind in WRITING_TASKS)
     assert all(TASKS[kind].kind is kind for kind in TASKS)
 
 

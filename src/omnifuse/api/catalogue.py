@@ -8,7 +8,7 @@ from omnifuse.encoders.registry import ENCODERS, installed_encoders
 from omnifuse.fusion import FUSIONS
 from omnifuse.layers import POOLINGS
 from omnifuse.presets import ENSEMBLE, ENSEMBLE_FUSION, PRESETS
-from omnifuse.tasks import TASKS
+from omnifuse.tasks import TASKS, WRITING_TASKS
 
 
 def _words(part: Any) -> str:
@@ -26,7 +26,7 @@ def catalogue() -> dict[str, dict[str, str]]:
         "Encoders": {name: f"{item.modality.value}: {item.words}" for name, item in encoders.items()},
         "Fusions": {name: _words(item) for name, item in FUSIONS.items()}
         | {ENSEMBLE_FUSION: f"members with {', '.join(ENSEMBLE)} in turn"},
-        "Tasks": {kind.value: _words(item) for kind, item in TASKS.items()},
+        "Tasks": {kind.value: _words(item) for kind, item in {**TASKS, **WRITING_TASKS}.items()},
         "Poolings": {name: _words(item) for name, item in POOLINGS.items()},
         "Presets": {"auto": "chosen by the number of rows and the modalities", **presets},
     }

@@ -66,7 +66,7 @@ def choose_table(
             schema=restrict(prepared.schema, (table.name,)),
         )
         network = train_members(prepared, partition, alone, options=options, budget=budget, listen=listen)
-        losses[choice] = sum(_loss(prepared, partition, network, target) for target in alone.schema.targets)
+        losses[choice] = sum(_loss(prepared, partition, network, target) for target in alone.schema.chosen)
     best = min(losses, key=lambda name: losses[name])
     listed = ", ".join(f"{TABLE_ENCODERS[name]} {loss:.4f}" for name, loss in losses.items())
     return best, f"The table is read by {TABLE_ENCODERS[best]}; loss of unlearnt rows from the table alone: {listed}."

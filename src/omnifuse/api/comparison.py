@@ -60,7 +60,8 @@ def train_singles(
             task,
             name=f"{task.name}-only-{number}",
             spec=replace(task.spec, encoders={k: v for k, v in task.spec.encoders.items() if k == item.name}),
-            schema=restrict(prepared.schema, (item.name,)),
+            # What is written is not compared: a single field's network answers the others
+            schema=replace(restrict(prepared.schema, (item.name,)), targets=prepared.schema.chosen),
         )
         for number, item in enumerate(prepared.schema.inputs)
     }
@@ -93,7 +94,7 @@ def subset_scores(
     """Target to scores of the report rows by a network that is given these inputs alone, and its readouts."""
     scores, readouts = {}, {}
     schema = network.schema
-    for target in schema.targets:
+    for target in schema.chosen:
         encoded = prepared.targets[target.name]
         bare = bare_readout(target, schema, encoded, partition.members[0].train, level=network.spec.interval)
         calibrate = answers_of_members(prepared, partition, network, partition.calibrate, [subset])
@@ -132,6 +133,8 @@ def compare(
         listen: Hears of stages.
     """
     found = Comparison()
+    if not prepared.schema.chosen:
+        return Comparison(notes=["Texts that are written are not held against single fields and simple models."])
     if len(prepared.schema.inputs) > 1:
         listen("stage", {"text": "training a network on each single field, to see whether fusing helps"})
         limit = None if seconds is None else seconds * SINGLES_SHARE

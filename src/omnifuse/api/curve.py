@@ -65,12 +65,12 @@ def score_curve(
     """
     member = partition.members[-1]
     scored = member.out if partition.fold is not None else partition.report
-    target = prepared.schema.targets[0]
+    target = prepared.schema.chosen[0]
     labels = prepared.targets[target.name][member.train] if target.kind is TaskKind.CLASSIFICATION else None
     parts = nested_rows(member.train, labels, task.seed)
     listen("stage", {"text": f"training on {', '.join(str(len(part)) for part in parts[:-1])} rows, for the curve"})
     seconds = None if options.epochs else network.results[-1].seconds
-    curve: Curve = {item.name: [] for item in prepared.schema.targets}
+    curve: Curve = {item.name: [] for item in prepared.schema.chosen}
     for number, rows in enumerate(parts):
         trained = network.members[-1]
         if len(rows) < len(member.train):
@@ -86,7 +86,7 @@ def score_curve(
             )
             trained = found.members[0]
         scores = unseen_scores(prepared, trained, learnt=rows, rows=scored, seed=task.seed)
-        for item in prepared.schema.targets:
+        for item in prepared.schema.chosen:
             truth = prepared.targets[item.name][scored]
             groups = None if prepared.groups is None else prepared.groups[scored]
             curve[item.name].append(

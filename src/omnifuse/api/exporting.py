@@ -46,6 +46,11 @@ def export_model(model: Model, folder: str | Path, *, check: Any = None) -> dict
     from omnifuse.deploy.graph_runner import GraphRunner
     from omnifuse.training.predict import run_subsets
 
+    if model.schema.written:
+        raise InputError(
+            f"'{model.schema.written[0].name}' is a text that the model writes, which exported graphs cannot do yet",
+            fix="Answer with the model itself (omnifuse predict, serve), or fit one without this label for the graphs",
+        )
     need_export()
     place = find_model_folder(folder)
     packs = _checked_rows(model, place, check)

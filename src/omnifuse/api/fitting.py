@@ -225,13 +225,15 @@ class _Fit:
     def _choose(self) -> tuple[Schema, Preset]:
         """Read the columns and the options; nothing is written yet."""
         from omnifuse.api.prepare import read_schema
-        from omnifuse.presets import choose_preset, with_settings
+        from omnifuse.presets import choose_preset, with_settings, written_encoders
 
         options = self.options
         schema = read_schema(self.table, options)
         preset = choose_preset(options.preset, schema, self.table.num_rows)
-        changed = replace(preset.model, fusion=self.fusions[0], encoders=dict(options.encoders))
+        encoders = {**written_encoders(schema), **options.encoders}
+        changed = replace(preset.model, fusion=self.fusions[0], encoders=encoders)
         preset = with_settings(replace(preset, model=changed), options.settings)
+        self._check_written(schema, preset)
         self._check_encoders(schema, preset)
         return schema, preset
 
@@ -249,6 +251,7 @@ class _Fit:
             input_options=preset.input_options(schema),
             listen=self.listen,
             cache=cache if any(item.modality.is_media for item in schema.inputs) else None,
+            max_written=preset.max_written,
         )
         for note in prepared.notes:
             self.listen("note", {"text": note})
@@ -265,9 +268,29 @@ class _Fit:
 
         if self.valid is None:
             return None
-        truths = {target.name: labels_of(self.valid, target) for target in prepared.schema.targets}
+        truths = {
+            target.name: labels_of(self.valid, target, prepared.preprocessors.get(target.name))
+            for target in prepared.schema.targets
+        }
         confined = self.options.media_root is not None
         return Asked(decode(self.valid, prepared.schema, prepared.preprocessors, confined=confined), truths)
+
+    def _check_written(self, schema: Schema, preset: Preset) -> None:
+        """Refuse what compares scores of classes and numbers where every target is a text."""
+        from omnifuse.errors import InputError
+
+        asked = {
+            "--search": self.options.search is not None,
+            "--curve": self.options.curve,
+            "several fusions": len(self.fusions) > 1,
+            "--set table=auto": preset.model.table == "auto",
+        }
+        wrong = [name for name, said in asked.items() if said]
+        if wrong and not schema.chosen:
+            raise InputError(
+                f"{wrong[0]} compares answers of classes or numbers, and every label is a text to write",
+                fix=f"Leave it out, or give a label of another task beside {schema.written[0].name}",
+            )
 
     def _check_encoders(self, schema: Schema, preset: Preset) -> None:
         """Refuse a wrong encoder name before any medium is decoded."""
@@ -283,7 +306,7 @@ class _Fit:
     def _partition(self, prepared: Prepared) -> Partition:
         from omnifuse.api.partition import partition
 
-        target = prepared.schema.targets[0]
+        target = (prepared.schema.chosen or prepared.schema.targets)[0]
         encoded = prepared.targets[target.name]
         labels = encoded if target.kind.chooses_class else None
         return partition(

@@ -113,7 +113,7 @@ def compare_fusions(
         The table, and seed to the networks of the fusion that was chosen.
     """
     share = None if seconds is None else seconds / (len(names) * options.seeds)
-    target = prepared.schema.targets[0]
+    target = prepared.schema.chosen[0]
     networks: dict[str, dict[int, Network]] = {}
     scores: dict[str, list[np.ndarray]] = {}
     for name in names:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from omnifuse.api.prepare import Prepared
 from omnifuse.api.reporting import Scored
 from omnifuse.api.scoring import Answers, answered, bare_readout, crossfitted, evaluate_decoded, target_result
 from omnifuse.api.simple import Asked
+from omnifuse.api.written import score_held_out
 from omnifuse.evaluation import calibration_subsets, fit_readout
 from omnifuse.model import Ensemble
 from omnifuse.readout import RawOutputs, TargetReadout
@@ -66,7 +67,7 @@ def measure(
     subsets = calibration_subsets(tuple(item.name for item in prepared.schema.inputs))
     calibrate = answers_of_members(prepared, partition, network, partition.calibrate, subsets)
     bare, readouts = {}, {}
-    for target in prepared.schema.targets:
+    for target in prepared.schema.chosen:
         encoded = prepared.targets[target.name]
         bare[target.name] = bare_readout(
             target, prepared.schema, encoded, partition.members[0].train, level=network.spec.interval
@@ -94,6 +95,12 @@ def measure(
         scored, results = _score_held_out(
             prepared, partition, answers, scores, comparison=comparison, level=level, seed=seed
         )
+    if prepared.schema.written and asked is None:
+        texts = score_held_out(prepared, partition, network, seed=seed)
+        scored = replace(scored, texts=texts)
+        results |= {name: item.result for name, item in texts.items()}
+        # In the order of the labels, whatever they ask
+        results = {target.name: results[target.name] for target in prepared.schema.targets}
     return Trained(network, model, scored, results, comparison)
 
 
@@ -134,7 +141,7 @@ def _score_held_out(
 ) -> tuple[Scored, dict[str, Any]]:
     """Score rows of the training table that were held out: by their fold's member, calibrated without them."""
     rows = partition.report
-    truths = {target.name: prepared.targets[target.name][rows] for target in prepared.schema.targets}
+    truths = {target.name: prepared.targets[target.name][rows] for target in prepared.schema.chosen}
     complete = {name: next(iter(item.scores.values())) for name, item in found.items()}
     intervals = {name: next(iter(item.intervals.values())) for name, item in found.items() if item.intervals}
     chosen = {name: next(iter(item.chosen.values())) for name, item in found.items() if item.chosen}
@@ -150,7 +157,7 @@ def _score_held_out(
             seed=seed,
             groups=prepared.groups[rows] if prepared.groups is not None else None,
         )
-        for target in prepared.schema.targets
+        for target in prepared.schema.chosen
     }
     return Scored(prepared.table, rows, truths, complete, partition.words, intervals, chosen), results
 
@@ -167,7 +174,7 @@ def _score_asked(
     words = f"the {table.num_rows} rows of {table.name}, by the average of all members"
     rows = np.arange(table.num_rows)
     arrays = (evaluated["scores"], words, evaluated["intervals"], evaluated["chosen"])
-    return Scored(table, rows, asked.truths, *arrays), evaluated["targets"]
+    return Scored(table, rows, asked.truths, *arrays, texts=evaluated["texts"]), evaluated["targets"]
 
 
 def add_seeds(results: Sequence[dict[str, Any]]) -> Seeds:

@@ -12,7 +12,7 @@ import numpy as np
 from omnifuse.api.options import FitOptions
 from omnifuse.api.partition import MemberRows
 from omnifuse.api.prepare import Prepared
-from omnifuse.building import build_from_spec
+from omnifuse.building import build_from_spec, sound_of
 from omnifuse.data.augment import Augmenter
 from omnifuse.model import MultimodalModel
 from omnifuse.presets import ModelSpec, TrainingSpec
@@ -133,6 +133,9 @@ def _augmenter(prepared: Prepared, task: Task) -> Augmenter | None:
         training.augment,
         preprocessors=prepared.preprocessors,
         reverberation=training.reverberation,
+        transcribed=sound_of(task.schema)
+        if any(item.kind is TaskKind.TRANSCRIPTION for item in task.schema.targets)
+        else "",
     )
 
 

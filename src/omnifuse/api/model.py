@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from omnifuse.data.tables import Table, open_table
 from omnifuse.explain import Explaining, Probe
 from omnifuse.readout.raw import RawOutputs
 from omnifuse.readout.target_readout import FUSED, TargetReadout
-from omnifuse.schema import Schema
+from omnifuse.schema import Hypothesis, Prediction, Schema
 
 if TYPE_CHECKING:
     from omnifuse.model import Ensemble, MultimodalModel
@@ -71,6 +72,63 @@ class Model(Explaining):
         raws = run_subsets(self.members, decoded.packs, rows, [subset], batch_size=128, vectors=vectors, heads=heads)
         return raws[subset]
 
+    def written(self, decoded: Decoded) -> dict[str, list[tuple[Hypothesis, ...]]]:
+        """Target that is written to the likeliest text of each decoded row."""
+        from omnifuse.api.generating import written_texts
+
+        return written_texts(self, decoded)
+
+    def generate(
+        self,
+        source: Any,
+        *,
+        target: str | None = None,
+        choices: Sequence[str] | None = None,
+        letters: str | None = None,
+        stop: str = "",
+        media_root: Path | None = None,
+        history: Any = None,
+        **writing: Any,
+    ) -> list[Prediction]:
+        """Write a text for every row: a caption, a transcript, an answer.
+
+        Args:
+            source: As for `predict`.
+            target: The target that is written; by default the first one.
+            choices: Only these texts may be written, as answers from a list.
+            letters: Only these characters may be written.
+            stop: Characters that end a text, and stay in it.
+            media_root: As for `predict`.
+            history: As for `predict`.
+            **writing: As for `omnifuse.readout.writing.Writing`: `method` ("beam", "greedy" or "sample"), `beams`,
+                `num` texts a row, `length_power`, `temperature`, `top_p`, `seed`, `max_length`, `ctc`.
+
+        Returns:
+            One `Prediction` a row, in order, of this target alone: `value` is the best text, `hypotheses` are the
+            `num` best ones with their scores. A row with nothing readable has `error` set.
+
+        Raises:
+            InputError: The model writes no such target, or an option has no meaning.
+
+        Example:
+            >>> model.generate([{"photo": "dog.jpg"}], beams=8, num=3)[0].targets["caption"].value  # doctest: +SKIP
+            'a dog runs'
+        """
+        from omnifuse.api.generating import generated
+
+        chunks = generated(
+            self,
+            source,
+            target=target,
+            choices=choices,
+            letters=letters,
+            stop=stop,
+            media_root=media_root,
+            history=history,
+            writing=writing,
+        )
+        return [answer for chunk in chunks for answer in chunk]
+
     def probe(self, decoded: Decoded, row: int) -> Probe:
         """One decoded row behind the networks' encoders, for an explanation."""
         from omnifuse.training.probe import NetworkProbe
@@ -95,7 +153,7 @@ class Model(Explaining):
 
         table = source if isinstance(source, Table) else open_table(source, media_root=media_root)
         result = evaluate_model(self, table, confined=media_root is not None, seed=seed)
-        del result["scores"], result["intervals"], result["chosen"]
+        del result["scores"], result["intervals"], result["chosen"], result["texts"]
         return result
 
     def save(self, folder: str | Path) -> Path:

@@ -20,6 +20,7 @@ from omnifuse.data.past_texts import past_text_findings
 from omnifuse.data.preprocessors import fit_preprocessors
 from omnifuse.data.sound_tracks import SUFFIX
 from omnifuse.data.tables import Table
+from omnifuse.data.target_text import fit_target_texts, written_notes
 from omnifuse.data.targets import encode_target
 from omnifuse.errors import InputError
 from omnifuse.evaluation import known_rows
@@ -34,7 +35,8 @@ class Prepared:
         table: The rows as given, with the columns that are made of earlier rows.
         schema: Roles of the columns.
         findings: What its owner should know.
-        preprocessors: Input name to preprocessor, fitted on the table's cells (never on labels).
+        preprocessors: Input name to preprocessor, fitted on the table's cells (never on labels); and target that is
+            written to its vocabulary.
         packs: Input name to decoded arrays of all rows.
         targets: Target name to encoded cells of all rows (see `encode_target`).
         rows: Numbers of the rows that can be learnt from: something readable and at least one label.
@@ -141,6 +143,7 @@ def prepare(
     input_options: dict[str, dict[str, Any]],
     listen: Listener,
     cache: Path | None,
+    max_written: int = 256,
 ) -> Prepared:
     """Look for faults, fit preprocessors and decode every cell once.
 
@@ -151,6 +154,7 @@ def prepare(
         input_options: Input name to constructor options of its preprocessor (from the preset).
         listen: Hears of stages and notes.
         cache: Folder of decoded media, or None for none.
+        max_written: Longest text of a target, in ids.
 
     Raises:
         InputError: Too many unreadable cells, or fewer than 10 rows to learn from.
@@ -164,7 +168,13 @@ def prepare(
     packs, bad = build_packs(table, schema, preprocessors, door=door, cache_dir=cache)
     findings = [*findings, *media_findings(packs), *past_text_findings(schema)]
     notes = check_bad_cells(bad, table, schema, options)
-    targets = {item.name: encode_target(table.cells(item.name), item) for item in schema.targets}
+    texts = fit_target_texts(
+        {item.name: table.cells(item.name) for item in schema.written}, schema, max_length=max_written
+    )
+    preprocessors |= texts
+    for name, text in texts.items():
+        notes += written_notes(name, table.cells(name), text)
+    targets = {item.name: encode_target(table.cells(item.name), item, texts.get(item.name)) for item in schema.targets}
     rows, left_out = learnable_rows(packs, targets, schema)
     if len(rows) < 10:
         raise InputError(

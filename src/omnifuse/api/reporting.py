@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from omnifuse.api.written import WrittenRows
 from omnifuse.data.media import MediaDoor, NoSoundError
 from omnifuse.data.media_parts import media_parts
 from omnifuse.data.tables import Table
@@ -44,6 +45,7 @@ class Scored:
         words: Which rows they are.
         intervals: Target of regression to (R, 2) intervals of these rows.
         chosen: Target of classification to (R,) numbers of the classes that were answered.
+        texts: Target that is written to what was written for some of these rows.
     """
 
     table: Table
@@ -53,6 +55,7 @@ class Scored:
     words: str
     intervals: dict[str, np.ndarray] = field(default_factory=dict)
     chosen: dict[str, np.ndarray] = field(default_factory=dict)
+    texts: dict[str, WrittenRows] = field(default_factory=dict)
 
     def answers(self, target: Target) -> np.ndarray:
         """(R,) numbers of the classes that were answered; (R,) of nothing where no class is chosen."""
@@ -133,6 +136,19 @@ def _examples(scored: Scored, schema: Schema, target: Target, *, media: bool) ->
     return tuple(found)
 
 
+def _text_examples(scored: Scored, schema: Schema, written: WrittenRows, *, media: bool) -> tuple[Example, ...]:
+    """The surest texts that are not the row's own."""
+    door = MediaDoor(root=scored.table.root)
+    wrong = [place for place, truth in enumerate(written.truths) if truth not in (None, written.answers[place])]
+    wrong.sort(key=lambda place: -written.confidences[place])
+    found = []
+    for place in wrong[:MAX_EXAMPLES]:
+        row, sure = int(written.rows[place]), f"{written.confidences[place]:.0%} sure of an id"
+        shown = (cut_text(written.answers[place], MAX_CELL), cut_text(written.truths[place] or "", MAX_CELL))
+        found.append(Example(str(row + 1), *shown, sure, **_example(scored, schema, row, door, media)))
+    return tuple(found)
+
+
 def _confusion(target: Target, truth: np.ndarray, chosen: np.ndarray) -> np.ndarray | None:
     if not target.kind.chooses_class or len(target.classes) > MAX_CONFUSION:
         return None
@@ -153,6 +169,9 @@ def target_page(
     scored: Scored, schema: Schema, target: Target, result: dict[str, Any], *, media: bool, seeds: dict[str, Any]
 ) -> TargetData:
     """What the page shows of one target."""
+    if target.kind.writes:
+        examples = _text_examples(scored, schema, scored.texts[target.name], media=media)
+        return TargetData(target.name, result, examples=examples, seeds=seeds, leading=leading_metrics(result, None))
     truth, scores = scored.truths[target.name], scored.scores[target.name]
     bins: Sequence[tuple[float, float, int]] = ()
     if target.kind is not TaskKind.REGRESSION:
@@ -231,7 +250,10 @@ def write_fit_report(
         summary=summary_words(
             schema,
             results,
-            {target.name: _class_counts(target, scored.truths[target.name]) for target in schema.targets},
+            {
+                target.name: None if target.kind.writes else _class_counts(target, scored.truths[target.name])
+                for target in schema.targets
+            },
         ),
         rows_words=f"Scores are of {scored.words}.",
         targets=pages,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from omnifuse.api.written import score_model
+from omnifuse.data.target_text import TargetText
 from omnifuse.data.targets import encode_target, unknown_classes
 from omnifuse.errors import InputError
 from omnifuse.evaluation import (
@@ -242,8 +244,8 @@ def bare_readout(
     return TargetReadout(target, names, prior=tuple(float(share) for share in counts / counts.sum()))
 
 
-def labels_of(table: Table, target: Target) -> np.ndarray:
-    """Encoded labels of a table that is to be scored.
+def labels_of(table: Table, target: Target, text: TargetText | None = None) -> np.ndarray:
+    """Encoded labels of a table that is to be scored; `text` is the vocabulary of a target that is written.
 
     Raises:
         InputError: The column is absent, or holds no class that the model knows.
@@ -255,13 +257,15 @@ def labels_of(table: Table, target: Target) -> np.ndarray:
             fix="Scoring needs the label; to answer rows without it use predict",
         )
     cells = table.cells(target.name)
-    encoded = encode_target(cells, target)
+    encoded = encode_target(cells, target, text)
     if not known_rows(target.kind, encoded).any():
         foreign = list(unknown_classes(cells, target))[:5]
         raise InputError(
             f"no label of '{target.name}' can be scored",
             where=f"it holds {', '.join(foreign)}" if foreign else "every cell is missing",
-            fix=f"The model knows {', '.join(target.classes[:12])}" if target.classes else "Give numbers",
+            fix=f"The model knows {', '.join(target.classes[:12])}"
+            if target.classes
+            else f"Give {'texts' if target.kind.writes else 'numbers'}",
         )
     return encoded
 
@@ -279,11 +283,14 @@ def evaluate_model(
         singles: Input to the network of that input alone; None takes those of the run folder.
 
     Returns:
-        As `evaluate --json` prints it, and under "scores", "intervals" and "chosen" the arrays of complete answers.
+        As `evaluate --json` prints it, and under "scores", "intervals" and "chosen" the arrays of complete answers,
+        under "texts" what was written.
     """
     from omnifuse.api.store import load_singles
 
-    truths = {target.name: labels_of(table, target) for target in model.schema.targets}
+    truths = {
+        target.name: labels_of(table, target, model.preprocessors.get(target.name)) for target in model.schema.targets
+    }
     singles = load_singles(model) if singles is None else singles
     return evaluate_decoded(model, model.decode(table, confined=confined), truths, seed=seed, singles=singles)
 
@@ -311,7 +318,7 @@ def evaluate_decoded(
     rows = np.arange(table.num_rows)
     raws = run_subsets(model.members, decoded.packs, rows, calibration_subsets(model.fields))
     targets, complete = {}, {}
-    for target in model.schema.targets:
+    for target in model.schema.chosen:
         readout, truth = model.readouts[target.name], truths[target.name]
         alone = {
             name: other.readouts[target.name].scores(
@@ -333,18 +340,22 @@ def evaluate_decoded(
         foreign = unknown_classes(table.cells(target.name), target)
         if foreign:
             targets[target.name]["unknown"] = foreign
+    texts = score_model(model, decoded, seed=seed) if model.schema.written else {}
+    targets |= {name: item.result for name, item in texts.items()}
     remarks = [remark for pack in decoded.packs.values() for remark in pack.remarks]
     warnings = sorted(
         {f"{cell.field}: {cell.reason}" for cell in decoded.bad} | {f"{item.field}: {item.text}" for item in remarks}
     )
     return {
         "rows": table.num_rows,
-        "targets": targets,
+        # In the order of the labels, whatever they ask
+        "targets": {target.name: targets[target.name] for target in model.schema.targets},
         "cost": cost_of(model.members, decoded.packs, rows),
         "warnings": [*decoded.notes, *warnings[:20]],
         "scores": {name: answers.scores[model.fields] for name, answers in complete.items()},
         "intervals": {name: next(iter(item.intervals.values())) for name, item in complete.items() if item.intervals},
         "chosen": {name: next(iter(item.chosen.values())) for name, item in complete.items() if item.chosen},
+        "texts": texts,
     }
 
 

@@ -33,7 +33,7 @@ def search_rows(prepared: Prepared, parts: Partition, *, seed: int, scored_elsew
         ]
     else:
         rows = prepared.rows if scored_elsewhere else parts.members[-1].train
-        target = prepared.schema.targets[0]
+        target = prepared.schema.chosen[0]
         labels = prepared.targets[target.name] if target.kind is TaskKind.CLASSIFICATION else None
         members = partition(
             rows, labels=labels, groups=prepared.groups, folds=prepared.folds, times=None, num_members=1, seed=seed + 1

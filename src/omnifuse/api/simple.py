@@ -93,7 +93,7 @@ def _by_target(
     ends = time.monotonic() + seconds
     scores: dict[str, dict[str, np.ndarray]] = {}
     notes: list[str] = []
-    for target in prepared.schema.targets:
+    for target in prepared.schema.chosen:
         data = BaselineData(table, prepared.schema, prepared.preprocessors, packs, target, truths[target.name])
         found = simple_baselines(data, splits, rows, seed=seed, seconds=ends - time.monotonic())
         scores[target.name] = found.scores

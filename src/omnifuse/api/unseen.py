@@ -30,7 +30,7 @@ def unseen_scores(
     raws = run_subsets([member], prepared.packs, rows, [subset])
     halves = np.random.default_rng(seed).permutation(len(rows)) % 2
     found = {}
-    for target in prepared.schema.targets:
+    for target in prepared.schema.chosen:
         encoded = prepared.targets[target.name]
         bare = bare_readout(target, prepared.schema, encoded, learnt)
         found[target.name] = crossfitted_scores(bare, raws, encoded[rows], halves)[subset]
@@ -50,7 +50,7 @@ def skill(prepared: Prepared, scores: dict[str, np.ndarray], *, learnt: np.ndarr
         rows: (R,) rows.
     """
     skills = []
-    for target in prepared.schema.targets:
+    for target in prepared.schema.chosen:
         encoded = prepared.targets[target.name]
         known = known_rows(target.kind, encoded[rows])
         if not known.any():

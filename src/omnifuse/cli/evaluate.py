@@ -32,8 +32,11 @@ def evaluate(
             (subset, *(f"{scores[m]:.3f}" if scores.get(m) is not None else "-" for m in metrics))
             for subset, scores in target["subsets"].items()
         ]
-        print_table("", ("with only", *metrics), subsets)
+        if subsets:
+            print_table("", ("with only", *metrics), subsets)
         if words := interval_text(target):
             typer.echo(words)
+        for note in target.get("notes", ()):
+            typer.echo(note)
         if target.get("calibration", {}).get("ece") is not None:
             typer.echo(f"calibration error (ECE): {target['calibration']['ece']:.3f}")

@@ -11,6 +11,8 @@ import typer
 
 from omnifuse import __version__
 from omnifuse.cli import (
+    answer,
+    caption,
     compress,
     demo,
     doctor,
@@ -25,6 +27,7 @@ from omnifuse.cli import (
     predict,
     registry,
     serve,
+    transcribe,
 )
 from omnifuse.cli.termination import TERMINATED, TerminatedError, terminable
 from omnifuse.errors import OmnifuseError
@@ -44,6 +47,9 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("embed")(embed.embed)
 app.command("explain")(explain.explain)
+app.command("caption")(caption.caption)
+app.command("transcribe")(transcribe.transcribe)
+app.command("answer")(answer.answer)
 app.command("export")(export.export)
 app.command("compress")(compress.compress)
 app.command("edge")(edge.edge)

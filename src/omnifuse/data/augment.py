@@ -79,6 +79,7 @@ class Augmenter:
         *,
         preprocessors: Mapping[str, Any] | None = None,
         reverberation: float = 0.0,
+        transcribed: str = "",
     ) -> Augmenter:
         """The usual policy.
 
@@ -88,6 +89,7 @@ class Augmenter:
             preprocessors: Input name to fitted preprocessor; tells the mel bands and the level of sounds. Without it
                 sounds are taken to have 64 bands and a normalised level.
             reverberation: Share of sounds that are put into a room, whatever the strength.
+            transcribed: The sound that is written down: it is not shifted, which would cut words off.
 
         Returns:
             The augmenter; dates and other modalities without a policy stay as they are.
@@ -105,6 +107,9 @@ class Augmenter:
             if isinstance(item, AudioAugment) and reverberation:
                 hop_s = getattr(known.get(name), "hop_s", item.hop_s)
                 policy[name] = replace(item, reverberation=reverberation, hop_s=hop_s)
+        sound = policy.get(transcribed)
+        if isinstance(sound, AudioAugment):
+            policy[transcribed] = replace(sound, shift=0.0)
         return cls(policy)
 
 

@@ -37,7 +37,15 @@ FIELD_MODALITIES = (
     Modality.PLACE,
     Modality.TAGS,
 )
-TRAINABLE = (TaskKind.CLASSIFICATION, TaskKind.TAGGING, TaskKind.REGRESSION, TaskKind.ORDINAL)
+TRAINABLE = (
+    TaskKind.CLASSIFICATION,
+    TaskKind.TAGGING,
+    TaskKind.REGRESSION,
+    TaskKind.ORDINAL,
+    TaskKind.TRANSCRIPTION,
+    TaskKind.CAPTIONING,
+    TaskKind.ANSWERING,
+)
 MAX_INTEGER_CLASSES = 20
 MAX_CLASSES = 10_000
 
@@ -160,7 +168,8 @@ def _writing_task(
         raise InputError(
             f"label '{column}' holds {what}: texts to write, not classes",
             where=f"That would be {kind.value}, which this version does not learn" if kind else "",
-            fix=f"Say --task {column}=classification or --task {column}=tagging if they are classes",
+            fix=f"Say --task {column}=captioning (or transcription, answering) to learn to write them, "
+            f"--task {column}=classification or {column}=tagging if they are classes",
         )
     return kind, what
 
@@ -228,7 +237,23 @@ def infer_target(
     else:
         name, order = _split_task(column, wanted)
         kind, reason = _wanted_task(column, name, learnt), "said by --task"
+    _check_condition(column, kind, fields)
     return Target(column, kind, _classes(table, column, kind, cells, order), reason, _missing_share(cells))
+
+
+def _check_condition(column: str, kind: TaskKind, fields: Sequence[Field]) -> None:
+    """Refuse a transcription without exactly one sound and an answer without a question."""
+    counts = Counter(item.modality for item in fields)
+    if kind is TaskKind.TRANSCRIPTION and counts[Modality.AUDIO] != 1:
+        raise InputError(
+            f"--task {column}=transcription needs one field of sound, there are {counts[Modality.AUDIO]}",
+            fix="Name it with --field COLUMN=audio, and --drop the others",
+        )
+    if kind is TaskKind.ANSWERING and not counts[Modality.TEXT]:
+        raise InputError(
+            f"--task {column}=answering needs a field of text that holds the question",
+            fix=f"Name it with --field COLUMN=text, or say --task {column}=captioning",
+        )
 
 
 def _drop_absent(kinds: dict[str, tuple[Kind, float]]) -> None:

@@ -17,6 +17,7 @@ from omnifuse.data.place import PlacePreprocessor, paired
 from omnifuse.data.series import SeriesPreprocessor
 from omnifuse.data.table import TablePreprocessor
 from omnifuse.data.tags import TagsPreprocessor
+from omnifuse.data.target_text import CharacterText
 from omnifuse.data.text import TextPreprocessor
 from omnifuse.data.video import VideoPreprocessor
 from omnifuse.errors import ArtefactError, InputError, MediaError, did_you_mean
@@ -78,6 +79,8 @@ PREPROCESSORS: dict[str, type] = {
     PlacePreprocessor.kind: PlacePreprocessor,
     TagsPreprocessor.kind: TagsPreprocessor,
     SeriesPreprocessor.kind: SeriesPreprocessor,
+    # Of targets that are written
+    CharacterText.kind: CharacterText,
 }
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from omnifuse.data.categories import category_text
 from omnifuse.data.numbers import parse_numbers
+from omnifuse.data.target_text import TargetText, encode_texts
 from omnifuse.schema import Target, TaskKind
 
 _TAG_MARKS = re.compile(r"[|;,]")
@@ -38,17 +39,22 @@ def tag_texts(cell: Any) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(text for text in texts if text))
 
 
-def encode_target(cells: list[Any], target: Target) -> np.ndarray:
+def encode_target(cells: list[Any], target: Target, text: TargetText | None = None) -> np.ndarray:
     """Encode label cells.
 
     Args:
         cells: R cells, None = missing.
         target: What to encode for.
+        text: The vocabulary of a target that is written.
 
     Returns:
         Classification and ordinal: int64 (R,), -1 = missing or a class that is not known. Tagging: float32 (R, C) of
         0 and 1, a NaN row = missing. Regression: float64 (R,), NaN = missing or not a number.
+        Written: int32 (R, T), see `encode_texts`.
     """
+    if target.kind.writes:
+        assert text is not None, f"{target.name} has no vocabulary"
+        return encode_texts(cells, text)
     if target.kind is TaskKind.REGRESSION:
         return parse_numbers(cells)
     index = {name: number for number, name in enumerate(target.classes)}
@@ -61,14 +67,14 @@ def encode_target(cells: list[Any], target: Target) -> np.ndarray:
             else:
                 encoded[row, [index[tag] for tag in tags if tag in index]] = 1.0
         return encoded
-    codes = (index.get(text, -1) if (text := class_text(cell)) is not None else -1 for cell in cells)
+    codes = (index.get(name, -1) if (name := class_text(cell)) is not None else -1 for cell in cells)
     return np.fromiter(codes, dtype=np.int64, count=len(cells))
 
 
 def unknown_classes(cells: list[Any], target: Target) -> dict[str, int]:
     """Class texts of the cells that the target does not know, with how often they occur."""
     known = set(target.classes)
-    if target.kind is TaskKind.REGRESSION:
+    if target.kind is TaskKind.REGRESSION or target.kind.writes:
         return {}
     if target.kind is TaskKind.TAGGING:
         return dict(Counter(tag for cell in cells for tag in tag_texts(cell) or () if tag not in known))

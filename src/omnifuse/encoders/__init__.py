@@ -1,6 +1,7 @@
 """Encoders: arrays of the present rows of one input to tokens. One file an idea."""
 
 from omnifuse.encoders.audio import ConvAudioEncoder, TransformerAudioEncoder
+from omnifuse.encoders.conformer import ConformerAudioEncoder
 from omnifuse.encoders.date import DateEncoder
 from omnifuse.encoders.image import ConvImageEncoder, TransformerImageEncoder
 from omnifuse.encoders.place import PlaceEncoder
@@ -16,6 +17,7 @@ from omnifuse.encoders.video import FrameVideoEncoder, SpaceTimeVideoEncoder
 __all__ = [
     "DEFAULT_ENCODERS",
     "ENCODERS",
+    "ConformerAudioEncoder",
     "ConvAudioEncoder",
     "ConvImageEncoder",
     "ConvSeriesEncoder",

@@ -16,6 +16,7 @@ from typing import Any
 from torch import nn
 
 from omnifuse.encoders.audio import ConvAudioEncoder, TransformerAudioEncoder
+from omnifuse.encoders.conformer import ConformerAudioEncoder
 from omnifuse.encoders.date import DateEncoder
 from omnifuse.encoders.image import ConvImageEncoder, TransformerImageEncoder
 from omnifuse.encoders.place import PlaceEncoder
@@ -94,6 +95,10 @@ def _audio_transformer(preprocessor: Any, options: EncoderOptions) -> nn.Module:
     return TransformerAudioEncoder(
         num_mels=preprocessor.num_mels, num_columns=preprocessor.num_columns, gated=options.gated, **_deep(options)
     )
+
+
+def _audio_conformer(preprocessor: Any, options: EncoderOptions) -> nn.Module:
+    return ConformerAudioEncoder(num_mels=preprocessor.num_mels, num_columns=preprocessor.num_columns, **_deep(options))
 
 
 def _video(
@@ -182,6 +187,9 @@ ENCODERS: dict[str, EncoderEntry] = {
     "audio-conv": EncoderEntry(Modality.AUDIO, _audio_conv, "convolutions over log-mel beside pooled statistics"),
     "audio-transformer": EncoderEntry(
         Modality.AUDIO, _audio_transformer, "transformer behind a convolutional stem over log-mel"
+    ),
+    "audio-conformer": EncoderEntry(
+        Modality.AUDIO, _audio_conformer, "conformer with a token of 40 ms, for transcription"
     ),
     "video-frames": EncoderEntry(
         Modality.VIDEO, _video(FrameVideoEncoder), "convolutions over each frame, attention over time"

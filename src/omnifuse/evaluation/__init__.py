@@ -14,6 +14,7 @@ from omnifuse.evaluation.reliability import (
     risk_coverage_area,
 )
 from omnifuse.evaluation.verdict import ENOUGH_ROWS, LEVEL, STRICT_LEVEL, FusionVerdict, fusion_verdict
+from omnifuse.evaluation.written import written_scores
 
 __all__ = [
     "ENOUGH_ROWS",
@@ -47,4 +48,5 @@ __all__ = [
     "score",
     "simple_baselines",
     "with_intervals",
+    "written_scores",
 ]

@@ -14,7 +14,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from omnifuse.evaluation.metrics import MAIN_METRIC, known_rows, measure_of, quadratic_kappa, row_log_loss
+from omnifuse.evaluation.metrics import MAIN_METRIC, Measure, known_rows, measure_of, quadratic_kappa, row_log_loss
 from omnifuse.schema import TaskKind
 
 # A chunk of resamples stays within the cache; with many rows fewer resamples say the same
@@ -101,8 +101,23 @@ def with_intervals(
     Returns:
         Metric name to value and 95% interval; None where not defined, and no interval with fewer than two units.
     """
-    measure = measure_of(kind, truth, scores, classes, chosen=chosen)
-    units, num_units = _unit_codes(groups, known_rows(kind, truth))
+    measure, known = measure_of(kind, truth, scores, classes, chosen=chosen), known_rows(kind, truth)
+    return bootstrapped(measure, known, seed=seed, resamples=resamples, groups=groups)
+
+
+def bootstrapped(
+    measure: Measure, known: np.ndarray, *, seed: int = 0, resamples: int = 1000, groups: np.ndarray | None = None
+) -> dict[str, Interval]:
+    """Values of a measure and their percentile bootstrap intervals.
+
+    Args:
+        measure: Of weights (K, S) of the K known rows.
+        known: (R,) bool.
+        seed: As for `with_intervals`.
+        resamples: As for `with_intervals`.
+        groups: As for `with_intervals`.
+    """
+    units, num_units = _unit_codes(groups, known)
     values = {name: float(value[0]) for name, value in measure(np.ones((len(units), 1))).items()}
     drawn: dict[str, list[np.ndarray]] = {name: [] for name in values}
     if num_units > 1:

@@ -20,6 +20,9 @@ MAIN_METRIC = {
     TaskKind.TAGGING: "f1_micro",
     TaskKind.REGRESSION: "r2",
     TaskKind.ORDINAL: "quadratic_weighted_kappa",
+    TaskKind.CAPTIONING: "exact_match",
+    TaskKind.TRANSCRIPTION: "exact_match",
+    TaskKind.ANSWERING: "exact_match",
 }
 LEAST_PROBABILITY = float(np.finfo(np.float64).eps)
 # Below this share of the sum of squares, a spread is rounding noise
@@ -27,9 +30,11 @@ _NO_SPREAD = 1e-12
 
 
 def known_rows(kind: TaskKind, truth: np.ndarray) -> np.ndarray:
-    """(R,) bool: rows whose label is known (not -1, no NaN)."""
+    """(R,) bool: rows whose label is known (not -1, no NaN; of a text, whose first id is not -1)."""
     if kind.chooses_class:
         return np.asarray(truth >= 0)
+    if kind.writes:
+        return np.asarray(truth[:, 0] >= 0)
     return np.asarray(~np.isnan(truth).any(axis=tuple(range(1, truth.ndim))))
 
 

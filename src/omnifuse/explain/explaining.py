@@ -131,6 +131,12 @@ def check_target(model: Answering, target: str | None) -> None:
     Raises:
         InputError: There is none of that name.
     """
+    written = [item.name for item in model.schema.written]
+    if target in written or not model.readouts:
+        raise InputError(
+            f"'{target or written[0]}' is written, and explanations are of classes, tags and numbers",
+            fix="Leave it out",
+        )
     if target is not None and target not in model.readouts:
         raise InputError(f"the model has no target '{target}'", fix=did_you_mean(target, model.readouts))
 

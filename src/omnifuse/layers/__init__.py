@@ -2,8 +2,10 @@
 
 from omnifuse.layers.attention import Attention, GatedBlock, TransformerBlock
 from omnifuse.layers.batch_ensemble import BatchEnsembleLinear
+from omnifuse.layers.conformer import ConformerBlock, ConvSubsampling
 from omnifuse.layers.convolution import ChannelNorm, ConvBlock
 from omnifuse.layers.cross import CrossAttention, CrossBlock
+from omnifuse.layers.decoder import DecoderState, TextDecoder
 from omnifuse.layers.dropout import ChannelDropout, Dropout
 from omnifuse.layers.mlp import MLP
 from omnifuse.layers.pooling import POOLINGS, AttentionPool, MaxPool, MeanPool, WeightedPool
@@ -18,14 +20,18 @@ __all__ = [
     "BatchEnsembleLinear",
     "ChannelDropout",
     "ChannelNorm",
+    "ConformerBlock",
     "ConvBlock",
+    "ConvSubsampling",
     "CrossAttention",
     "CrossBlock",
+    "DecoderState",
     "Dropout",
     "GatedBlock",
     "MaxPool",
     "MeanPool",
     "StochasticDepth",
+    "TextDecoder",
     "TransformerBlock",
     "WeightedPool",
     "set_stochastic_depth",

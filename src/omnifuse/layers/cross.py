@@ -41,12 +41,20 @@ class CrossAttention(nn.Module):
         Returns:
             (B, T, D).
         """
-        num_rows, num_tokens, dim = tokens.shape
-        width = dim // self.num_heads
-        queries = self.queries(tokens).view(num_rows, num_tokens, self.num_heads, width).transpose(1, 2)
-        packed = self.keys_values(context).view(num_rows, context.shape[1], 2, self.num_heads, width)
+        return self.ask(tokens, self.project(context), mask)
+
+    def project(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, H, S, K) of a context (B, S, D), to be asked again and again."""
+        num_rows, num_places, dim = context.shape
+        packed = self.keys_values(context).view(num_rows, num_places, 2, self.num_heads, dim // self.num_heads)
         keys, values = packed.permute(2, 0, 3, 1, 4).unbind(0)
-        out: Tensor = self.output(attend(queries, keys, values, mask))
+        return keys, values
+
+    def ask(self, tokens: Tensor, projected: tuple[Tensor, Tensor], mask: Tensor | None) -> Tensor:
+        """As `forward`, of a context that `project` has seen."""
+        num_rows, num_tokens, dim = tokens.shape
+        queries = self.queries(tokens).view(num_rows, num_tokens, self.num_heads, dim // self.num_heads)
+        out: Tensor = self.output(attend(queries.transpose(1, 2), *projected, mask))
         return out
 
 

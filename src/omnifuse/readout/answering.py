@@ -19,7 +19,7 @@ from omnifuse.errors import InputError, did_you_mean
 from omnifuse.readout.predictions import make_predictions
 from omnifuse.readout.raw import RawOutputs
 from omnifuse.readout.target_readout import TargetReadout
-from omnifuse.schema import Prediction, Schema
+from omnifuse.schema import Hypothesis, Prediction, Schema
 
 CHUNK_ROWS = 512
 
@@ -65,6 +65,10 @@ class Answering(ABC):
     @abstractmethod
     def raw(self, decoded: Decoded, *, vectors: bool = False) -> RawOutputs:
         """Raw outputs of the networks for decoded rows; with `vectors` the representations too."""
+
+    def written(self, decoded: Decoded) -> dict[str, list[tuple[Hypothesis, ...]]]:
+        """Target that is written to the texts of each decoded row, best first; nothing where none is."""
+        return {}
 
     def opened(self, source: Any, *, media_root: Path | None = None, history: Any = None) -> Table:
         """The table of a source, with the past of each row where the model reads it.
@@ -123,6 +127,7 @@ class Answering(ABC):
             model_id=self.model_id,
             proba=proba,
             ids=[{name: columns[name][number] for name in ids} for number in range(chunk.num_rows)],
+            written=self.written(decoded),
         )
 
     def predict(
@@ -149,9 +154,7 @@ class Answering(ABC):
 
     def predict_proba(self, source: Any, *, target: str | None = None) -> np.ndarray:
         """Calibrated probabilities (R, C) of one target's classes, in the order of `schema.targets[..].classes`."""
-        name = target or self.schema.targets[0].name
-        if name not in self.readouts:
-            raise InputError(f"the model has no target '{name}'", fix=did_you_mean(name, self.readouts))
+        name = self._chosen_target(target)
         table = self.opened(source)
         chunks = [self.readouts[name].scores(self.raw(self.decode(chunk))) for chunk in table.batches(CHUNK_ROWS)]
         return np.concatenate(chunks)
@@ -161,10 +164,21 @@ class Answering(ABC):
 
         Mostly the most probable one; where the classes are uneven a rare one may count for more.
         """
-        name = target or self.schema.targets[0].name
+        return self.readouts[self._chosen_target(target)].choose(probabilities)
+
+    def _chosen_target(self, target: str | None) -> str:
+        """The target that is meant, by default the first that is answered by classes or numbers.
+
+        Raises:
+            InputError: There is none, or it is written.
+        """
+        names = [item.name for item in self.schema.chosen]
+        name = target or next(iter(names), self.schema.targets[0].name)
+        if name in [item.name for item in self.schema.written]:
+            raise InputError(f"'{name}' is written and has no classes", fix="Ask with predict or generate")
         if name not in self.readouts:
             raise InputError(f"the model has no target '{name}'", fix=did_you_mean(name, self.readouts))
-        return self.readouts[name].choose(probabilities)
+        return name
 
     def embed(self, source: Any, *, media_root: Path | None = None) -> dict[str, np.ndarray]:
         """Vectors of unit length in the unified space.

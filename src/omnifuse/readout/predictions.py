@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from omnifuse.readout.raw import RawOutputs
 from omnifuse.readout.target_readout import TargetReadout
-from omnifuse.schema import Prediction, TargetPrediction, TaskKind
+from omnifuse.schema import Hypothesis, Prediction, TargetPrediction, TaskKind
 
 NOTHING_READABLE = "no field of this row can be read"
 
@@ -39,6 +40,13 @@ def answer_of(
     return TargetPrediction(target.classes[best], float(scores[best]), listed, float(scores[best]) < readout.threshold)
 
 
+def text_answer(texts: tuple[Hypothesis, ...]) -> TargetPrediction:
+    """The answer of a target that is written: its best text, and how likely each id of it was on average."""
+    if not texts:
+        return TargetPrediction(None, abstained=True)
+    return TargetPrediction(texts[0].text, math.exp(min(texts[0].mean, 0.0)), hypotheses=texts)
+
+
 def make_predictions(
     raw: RawOutputs,
     readouts: Mapping[str, TargetReadout],
@@ -48,6 +56,7 @@ def make_predictions(
     model_id: str,
     proba: bool = False,
     ids: Sequence[dict[str, Any]] | None = None,
+    written: Mapping[str, Sequence[tuple[Hypothesis, ...]]] | None = None,
 ) -> list[Prediction]:
     """Answers of B rows.
 
@@ -59,6 +68,7 @@ def make_predictions(
         model_id: Of the artefact.
         proba: Whether to give every class's probability.
         ids: B dictionaries of id columns.
+        written: Target that is written to B tuples of texts, best first.
 
     Returns:
         One answer a row, in order; a row without any readable field has `error` set and no value.
@@ -78,6 +88,8 @@ def make_predictions(
             else TargetPrediction(None, abstained=True)
             for name, readout in readouts.items()
         }
+        for name, texts in (written or {}).items():
+            targets[name] = text_answer(texts[row] if used else ())
         error = None if used else NOTHING_READABLE
         known = ids[row] if ids is not None else {}
         answers.append(Prediction(row_id, targets, used, tuple(warnings[row]), None, model_id, error, known))

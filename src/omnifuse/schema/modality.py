@@ -44,3 +44,8 @@ class TaskKind(StrEnum):
     def chooses_class(self) -> bool:
         """True where one of several classes is answered a row, in order or not."""
         return self in (TaskKind.CLASSIFICATION, TaskKind.ORDINAL)
+
+    @property
+    def writes(self) -> bool:
+        """True where a text is answered that is not one of some classes."""
+        return self in (TaskKind.TRANSCRIPTION, TaskKind.CAPTIONING, TaskKind.ANSWERING)

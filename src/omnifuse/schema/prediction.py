@@ -7,16 +7,51 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class Hypothesis:
+    """A text that may be the answer.
+
+    Attributes:
+        text: What was written.
+        score: What the texts of a row are ordered by: log-probability over length to a power.
+        log_probability: Natural logarithm of its probability.
+        ended: Whether it came to its end, and was not cut at the longest length.
+        length: Number of its ids, the end included.
+    """
+
+    text: str
+    score: float
+    log_probability: float
+    ended: bool = True
+    length: int = 1
+
+    @property
+    def mean(self) -> float:
+        """Mean log-probability of an id."""
+        return self.log_probability / max(self.length, 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {
+            "text": self.text,
+            "score": self.score,
+            "log_probability": self.log_probability,
+            "ended": self.ended,
+        }
+
+
+@dataclass(frozen=True)
 class TargetPrediction:
     """The answer for one target.
 
     Attributes:
-        value: Class text, list of tags or number; None where nothing could be answered.
-        confidence: Calibrated, 0 to 1; None for regression.
+        value: Class text, list of tags, number or text that was written; None where nothing could be answered.
+        confidence: Calibrated, 0 to 1; None for regression. Of a written text not calibrated: the geometric mean of
+            its ids' probabilities.
         probabilities: Class text to calibrated probability (classification, tagging).
         abstained: True where the confidence is below the abstention threshold.
         low: Of a number, where its interval begins; None where nothing told how wide to make it.
         high: Of a number, where its interval ends.
+        hypotheses: Of a written text, the best ones, best first; `value` is the first.
     """
 
     value: Any
@@ -25,6 +60,7 @@ class TargetPrediction:
     abstained: bool = False
     low: float | None = None
     high: float | None = None
+    hypotheses: tuple[Hypothesis, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,6 +83,8 @@ class Prediction:
             targets[name] = {"value": answer.value, "confidence": answer.confidence, "abstained": answer.abstained}
             if answer.low is not None:
                 targets[name] |= {"low": answer.low, "high": answer.high}
+            if answer.hypotheses:
+                targets[name]["hypotheses"] = [item.to_json() for item in answer.hypotheses]
             if answer.probabilities is not None:
                 targets[name]["probabilities"] = answer.probabilities
         data: dict[str, Any] = {

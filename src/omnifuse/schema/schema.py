@@ -127,10 +127,22 @@ class Schema:
         ]
         if columns:
             name = TABLE_INPUT
-            while any(item.name == name for item in inputs):
+            # A written target has a vocabulary, which is kept beside the inputs' preprocessors
+            taken = {item.name for item in inputs} | {item.name for item in self.written}
+            while name in taken:
                 name += "_"
             inputs.append(Input(name, Modality.TABLE, columns))
         return tuple(inputs)
+
+    @property
+    def chosen(self) -> tuple[Target, ...]:
+        """Targets that are answered by classes, tags or numbers."""
+        return tuple(item for item in self.targets if not item.kind.writes)
+
+    @property
+    def written(self) -> tuple[Target, ...]:
+        """Targets that are answered by texts."""
+        return tuple(item for item in self.targets if item.kind.writes)
 
     def field(self, name: str) -> Field:
         """The field of that name; `KeyError` where there is none."""

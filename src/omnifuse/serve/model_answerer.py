@@ -14,7 +14,6 @@ from omnifuse.data.pack import Pack
 from omnifuse.data.tables import Table, open_table
 from omnifuse.explain import Explaining, explain_decoded
 from omnifuse.readout.predictions import make_predictions
-from omnifuse.readout.raw import RawOutputs
 from omnifuse.schema import Prediction, Schema
 from omnifuse.serve.answerer import Cells
 from omnifuse.serve.columns import columns_of
@@ -87,21 +86,23 @@ class ModelAnswerer:
 
     def answer(self, decoded: Sequence[DecodedRow]) -> list[Prediction]:
         """See `Answerer`."""
-        order, raw = self._run(decoded, vectors=False)
+        order, joined = self._join(decoded)
         chosen = [decoded[place] for place in order]
         answers = make_predictions(
-            raw,
+            self.model.raw(joined),
             self.model.readouts,
             row_ids=[item.row_id for item in chosen],
             warnings=[item.warnings for item in chosen],
             model_id=self.model_id,
             proba=True,
+            written=self.model.written(joined),
         )
         return _in_order(answers, order)
 
     def embed(self, decoded: Sequence[DecodedRow]) -> list[dict[str, list[float] | None]]:
         """See `Answerer`."""
-        order, raw = self._run(decoded, vectors=True)
+        order, joined = self._join(decoded)
+        raw = self.model.raw(joined, vectors=True)
         assert raw.pooled is not None
         named = {"embedding": raw.pooled, **{f"embedding_{name}": part for name, part in raw.field_pooled.items()}}
         units = {name: part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12) for name, part in
@@ -117,8 +118,8 @@ class ModelAnswerer:
             for one, item in zip(found, decoded, strict=True)
         ]
 
-    def _run(self, decoded: Sequence[DecodedRow], *, vectors: bool) -> tuple[list[int], RawOutputs]:
-        """Places of the rows, request by request, and the raw outputs in that order."""
+    def _join(self, decoded: Sequence[DecodedRow]) -> tuple[list[int], Decoded]:
+        """Places of the rows, request by request, and the rows together in that order."""
         requests: dict[int, list[int]] = {}
         for place, item in enumerate(decoded):
             requests.setdefault(id(item.decoded), []).append(place)
@@ -130,7 +131,7 @@ class ModelAnswerer:
         packs = {name: _joined([found.packs[name] for found, _ in parts], [rows for _, rows in parts])
                  for name in parts[0][0].packs}  # fmt: skip
         table = Table("<requests>", None, (), len(order), pl.DataFrame())
-        return order, self.model.raw(Decoded(table, packs, [], ()), vectors=vectors)
+        return order, Decoded(table, packs, [], ())
 
 
 def _joined(packs: Sequence[Pack], rows: Sequence[np.ndarray]) -> Pack:

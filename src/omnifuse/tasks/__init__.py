@@ -3,9 +3,11 @@
 from torch import nn
 
 from omnifuse.schema import TaskKind
+from omnifuse.tasks.answering import AnsweringTask
+from omnifuse.tasks.captioning import CaptioningTask
 from omnifuse.tasks.classification import ClassificationTask
 from omnifuse.tasks.forest import ForestHead
-from omnifuse.tasks.heads import Heads, TaskOutput
+from omnifuse.tasks.heads import Heads, TaskOutput, task_fields
 from omnifuse.tasks.kernel import KernelHead
 from omnifuse.tasks.linear import LinearHead
 from omnifuse.tasks.ordinal import OrdinalTask
@@ -20,6 +22,8 @@ from omnifuse.tasks.shallow import (
 )
 from omnifuse.tasks.summary import Summary
 from omnifuse.tasks.tagging import TaggingTask
+from omnifuse.tasks.transcription import TranscriptionTask
+from omnifuse.tasks.writer import WriterOptions
 
 TASKS: dict[TaskKind, type[nn.Module]] = {
     TaskKind.CLASSIFICATION: ClassificationTask,
@@ -28,10 +32,20 @@ TASKS: dict[TaskKind, type[nn.Module]] = {
     TaskKind.ORDINAL: OrdinalTask,
 }
 
+# Those that write a text: built of a vocabulary instead of classes
+WRITING_TASKS: dict[TaskKind, type[CaptioningTask] | type[TranscriptionTask] | type[AnsweringTask]] = {
+    TaskKind.CAPTIONING: CaptioningTask,
+    TaskKind.TRANSCRIPTION: TranscriptionTask,
+    TaskKind.ANSWERING: AnsweringTask,
+}
+
 __all__ = [
     "NO_SHALLOW_HEAD",
     "SHALLOW_HEADS",
     "TASKS",
+    "WRITING_TASKS",
+    "AnsweringTask",
+    "CaptioningTask",
     "ClassificationTask",
     "ForestHead",
     "Heads",
@@ -42,8 +56,11 @@ __all__ = [
     "Summary",
     "TaggingTask",
     "TaskOutput",
+    "TranscriptionTask",
+    "WriterOptions",
     "build_shallow",
     "readable_widths",
     "shallow_names",
+    "task_fields",
     "thumbnail_widths",
 ]

@@ -96,6 +96,12 @@ class Heads(nn.Module):
         return self.fused(fused.pooled), answers, present
 
 
+def task_fields(task: nn.Module) -> tuple[str, ...]:
+    """The fields that have heads of their own in a task; none where it writes."""
+    heads = getattr(task, "heads", None)
+    return () if heads is None else tuple(heads.fields)
+
+
 class EachMember(nn.Module):
     """Instead of a pooling: every token, each of which is a member's."""
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from omnifuse.model import ModelOutput, MultimodalModel
-from omnifuse.tasks import TaskOutput
+from omnifuse.tasks import TaskOutput, task_fields
 from omnifuse.tokens import Batch, FieldBatch
 
 
@@ -89,8 +89,11 @@ def _counted(batch: Batch, model: MultimodalModel) -> dict[str, dict[str | None,
         of_classes = getattr(task, "class_weights", None)
         if of_classes is not None:
             weights = weights * (dense.nan_to_num() @ of_classes.cpu())
+        counts = getattr(task, "row_counts", None)
+        if counts is not None:
+            weights = weights * counts(batch.targets[name])
         found[name] = {None: weights}
-        for field in task.heads.fields:  # type: ignore[union-attr]
+        for field in task_fields(task):
             if field in batch.fields and bool(batch.fields[field].present.any()):
                 found[name][field] = weights * batch.fields[field].present
     return found

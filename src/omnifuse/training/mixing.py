@@ -41,6 +41,8 @@ def mixed(
         if name not in batch.targets:
             continue
         target = batch.targets[name]
+        if task.kind.writes:  # type: ignore[union-attr]
+            continue  # half of a text is no text: a row keeps its own, as it keeps most of itself
         if task.kind.chooses_class:  # type: ignore[union-attr]
             shares, known = task.soft_target(target)  # type: ignore[operator]
             both = mix_soft_targets(shares, partner, weight)

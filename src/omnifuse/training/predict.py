@@ -14,7 +14,7 @@ from omnifuse.data.pack import Pack
 from omnifuse.model import ModelOutput, MultimodalModel, ShallowAnswers
 from omnifuse.readout.raw import RawOutputs, concatenate
 from omnifuse.readout.target_readout import FUSED, shallow_head
-from omnifuse.tasks import SHALLOW_HEADS, Summary
+from omnifuse.tasks import SHALLOW_HEADS, Summary, task_fields
 from omnifuse.tokens import Batch, Tokens
 from omnifuse.training.batches import make_batch
 from omnifuse.training.lanes import Halt, available_lanes, side_by_side
@@ -141,7 +141,7 @@ def run_subsets(
 def own_heads(member: MultimodalModel) -> dict[str, Subset]:
     """Target to the fields that have heads of their own."""
     tasks = zip(member.targets, member.tasks, strict=True)
-    return {target: task.heads.fields for target, task in tasks}  # type: ignore[union-attr,misc]
+    return {target: task_fields(task) for target, task in tasks}
 
 
 def named_shallow(heads: Collection[str] | None) -> list[str] | None:

@@ -190,14 +190,18 @@ SOUND, PICTURE = [(np.zeros(9), 8000)] * COUNT, [np.zeros((9, 9, 3), np.uint8)] 
     ],
 )
 def test_texts_to_write(more, kind):
-    assert schema_of(written(**more), "text", learnt=tuple(TaskKind)).targets[0].kind.value == kind
+    schema = schema_of(written(**more), "text")
+    assert schema.targets[0].kind.value == kind
+    assert schema.written == schema.targets
+    assert schema.chosen == ()
+    classes = (TaskKind.CLASSIFICATION,)
     with pytest.raises(InputError, match=f"texts to write, not classes. That would be {kind}, which .* not learn"):
-        schema_of(written(**more), "text")
+        schema_of(written(**more), "text", learnt=classes)
 
 
 @pytest.mark.parametrize("more", [{}, {"s": SOUND, "t": SOUND}, {"s": SOUND, "t": SOUND, "p": PICTURE}])
 def test_texts_that_could_be_anything_ask_for_the_task(more):
-    with pytest.raises(InputError, match=r"60 different texts in 60 cells: texts to write.*Say --task text=class"):
+    with pytest.raises(InputError, match=r"60 different texts in 60 cells: texts to write.*Say --task text=capt"):
         schema_of(written(**more), "text", learnt=tuple(TaskKind))
     assert schema_of(written(**more), "text", tasks={"text": "classification"}).targets[0].kind == "classification"
 
@@ -216,7 +220,9 @@ def test_texts_that_could_be_anything_ask_for_the_task(more):
             {"tasks": {"y": "classifcation1"}},
             "there is no task 'classifcation1'. did you mean 'classification'",
         ),
-        (["a", "b"], {"tasks": {"y": "captioning"}}, "there is no task 'captioning'"),
+        (["a", "b"], {"tasks": {"y": "retrieval"}}, "there is no task 'retrieval'"),
+        (["a", "b"], {"tasks": {"y": "transcription"}}, "y=transcription needs one field of sound, there are 0"),
+        (["a", "b"], {"tasks": {"y": "answering"}}, "y=answering needs a field of text that holds the question"),
     ],
 )
 def test_labels_that_teach_nothing(cells, options, words):

@@ -90,3 +90,30 @@ def test_rows_of_a_batch_are_those_that_a_batch_of_these_rows_has(media_problem)
             assert torch.equal(found.fields[name].present, item.present)
             assert all(torch.equal(found.fields[name].values[key], value) for key, value in item.values.items())
         assert all(torch.equal(found.targets[name], value) for name, value in expected.targets.items())
+
+
+def test_texts_count_by_their_ids():
+    """Long and short texts, missing ones and missing fields, in parts of any size."""
+    from omnifuse.building import build_from_spec
+    from omnifuse.data.pack import Pack
+    from omnifuse.data.target_text import CharacterText, encode_texts
+    from omnifuse.presets import ModelSpec
+    from omnifuse.schema import Field, Modality, Schema, Target, TaskKind
+
+    class Pieces:
+        vocab_size, pieces = 9, tuple("abcdefghi")
+
+    schema = Schema((Field("note", Modality.TEXT),), (Target("said", TaskKind.CAPTIONING),))
+    texts = ["a", None, "a cab", "", "bad bad bad", "c", None, "ab"]
+    present = np.array([True, True, False, True, True, False, True, True])
+    lengths = np.where(present, [3, 2, 0, 4, 1, 0, 2, 5], 0)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    ids = np.arange(offsets[-1]).astype(np.int32) % 9
+    text = CharacterText.fit(texts)
+    torch.manual_seed(0)
+    spec = ModelSpec(dim=8, num_heads=2, encoder_depth=1, dropout=0.0, shallow="none", decoder_depth=1)
+    model = build_from_spec(schema, {"note": Pieces(), "said": text}, spec)
+    targets = {"said": torch.from_numpy(encode_texts(texts, text))}
+    batch = make_batch({"note": Pack({"ids": ids}, offsets, present)}, np.arange(8), targets=targets)
+    for rows in (5, 3, 1):
+        close(learnt(model, batch, 1000), learnt(model, batch, rows))

@@ -1,0 +1,126 @@
+"""Scores of targets that are written: on held-out rows of a fit, and on rows of a table that is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from omnifuse.api.generating import hypotheses, usual_writing
+from omnifuse.data.target_text import TargetText, written_notes
+from omnifuse.evaluation import written_scores
+from omnifuse.readout.predictions import text_answer
+from omnifuse.schema import Target
+
+if TYPE_CHECKING:
+    from omnifuse.api.members import Network
+    from omnifuse.api.model import Model
+    from omnifuse.api.partition import Partition
+    from omnifuse.api.prepare import Prepared
+    from omnifuse.data.decode import Decoded
+    from omnifuse.model import MultimodalModel
+
+# A fit writes for at most so many held-out rows, drawn evenly
+MOST_ROWS = 1000
+
+
+@dataclass(frozen=True)
+class WrittenRows:
+    """What was written for R rows.
+
+    Attributes:
+        rows: Their numbers in the table.
+        truths: Their own texts, None where missing.
+        answers: What was written.
+        confidences: Geometric mean of the probabilities of each text's ids.
+        result: What `evaluate --json` says of the target.
+    """
+
+    rows: np.ndarray
+    truths: list[str | None]
+    answers: list[str]
+    confidences: list[float]
+    result: dict[str, Any]
+
+
+def score_held_out(prepared: Prepared, partition: Partition, network: Network, *, seed: int) -> dict[str, WrittenRows]:
+    """Target that is written to its scores on rows that the writing network had not learnt from.
+
+    With folds each row is written for by its own fold's member alone, with separate cuts by all of them.
+
+    Args:
+        prepared: The table.
+        partition: Which member writes for which row.
+        network: The members.
+        seed: Of the bootstrap.
+    """
+    asked = partition.report
+    if len(asked) > MOST_ROWS:
+        asked = asked[np.linspace(0, len(asked) - 1, MOST_ROWS).astype(np.int64)]
+    parts: list[tuple[Sequence[MultimodalModel], np.ndarray]] = [(network.members, asked)]
+    if partition.fold is not None:
+        pairs = zip(network.members, partition.members, strict=True)
+        parts = [([member], np.intersect1d(asked, rows.out)) for member, rows in pairs]
+    rows = np.concatenate([of_part for _, of_part in parts])
+    found = {}
+    for target in prepared.schema.written:
+        text = prepared.preprocessors[target.name]
+        answers = [
+            answer for members, of_part in parts for answer in _answers(members, prepared.packs, of_part, target, text)
+        ]
+        cells = prepared.table.cells(target.name, rows)
+        groups = prepared.groups[rows] if prepared.groups is not None else None
+        found[target.name] = _scored(target, text, rows, cells, answers, seed=seed, groups=groups)
+    return found
+
+
+def score_model(model: Model, decoded: Decoded, *, seed: int) -> dict[str, WrittenRows]:
+    """Target that is written to its scores on all rows of a decoded table with labels."""
+    found = {}
+    rows = np.arange(decoded.table.num_rows)
+    for target in model.schema.written:
+        text = model.preprocessors[target.name]
+        cells = decoded.table.cells(target.name)
+        answers = _answers(model.members, decoded.packs, rows, target, text)
+        found[target.name] = _scored(target, text, rows, cells, answers, seed=seed, groups=None)
+        notes = written_notes(target.name, cells, text)
+        if notes:
+            found[target.name].result["notes"] = notes
+    return found
+
+
+def _answers(
+    members: Sequence[MultimodalModel], packs: Any, rows: np.ndarray, target: Target, text: TargetText
+) -> list[tuple[str, float]]:
+    """Text and confidence of each row."""
+    from omnifuse.training.generate import write_texts
+
+    drafts = write_texts(members, packs, rows, target.name, usual_writing(target.kind))
+    found = [text_answer(hypotheses(item, text)) for item in drafts]
+    return [(str(item.value or ""), float(item.confidence or 0.0)) for item in found]
+
+
+def _scored(
+    target: Target,
+    text: TargetText,
+    rows: np.ndarray,
+    cells: Sequence[Any],
+    answers: Sequence[tuple[str, float]],
+    *,
+    seed: int,
+    groups: np.ndarray | None,
+) -> WrittenRows:
+    truths = [None if cell is None else text.normalise(cell) for cell in cells]
+    texts = [answer for answer, _ in answers]
+    result = {
+        "task": target.kind.value,
+        "metrics": written_scores(target.kind, truths, texts, seed=seed, groups=groups),
+        "rows": sum(truth is not None for truth in truths),
+        "subsets": {},
+        "baselines": {},
+        "fusion": {},
+        "calibration": {},
+    }
+    return WrittenRows(rows, truths, texts, [sure for _, sure in answers], result)

@@ -1,0 +1,53 @@
+"""`omnifuse transcribe`: what is said in each sound."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from omnifuse.cli.options import pairs
+from omnifuse.cli.writing import METHOD_HELP, print_texts, source_of, target_of
+from omnifuse.schema import TaskKind
+
+
+def transcribe(
+    model_folder: Path = typer.Argument(..., metavar="DIR", help="Run folder or model folder."),
+    files: list[str] = typer.Argument(..., metavar="FILES...", help="Sounds, or one table."),
+    target: str | None = typer.Option(
+        None, "--target", metavar="COLUMN", help="The transcript, where there are several."
+    ),
+    field: str | None = typer.Option(None, "--field", metavar="NAME", help="The field that the files are."),
+    cell: list[str] | None = typer.Option(
+        None, "--cell", help="NAME=VALUE: what every file's row has beside the sound, as a text of context."
+    ),
+    method: str = typer.Option("beam", "--method", help=METHOD_HELP),
+    beams: int = typer.Option(4, "--beams", help="Texts that beam search keeps."),
+    num: int = typer.Option(1, "--num", help="Texts a file, best first, with their scores."),
+    temperature: float = typer.Option(1.0, "--temperature", help="Of sampling: below 1 surer, above 1 wilder."),
+    top_p: float = typer.Option(1.0, "--top-p", help="Sampling draws from the likeliest pieces of this probability."),
+    seed: int = typer.Option(0, "--seed", help="Of sampling."),
+    max_length: int | None = typer.Option(None, "--max-length", help="Most characters of a text."),
+    ctc: float = typer.Option(0.5, "--ctc", help="How much CTC counts beside the decoder, 0 to 1."),
+    as_json: bool = typer.Option(False, "--json", help="Texts with scores as one JSON document on stdout."),
+) -> None:
+    """Write down what is said in each of FILES with the model in DIR."""
+    from omnifuse.api import load
+
+    model = load(model_folder)
+    name = target_of(model.schema, TaskKind.TRANSCRIPTION, target)
+    cells = pairs(cell, "--cell")
+    source, names = source_of(model, files, cells, field=field)
+    answers = model.generate(
+        source,
+        target=name,
+        method=method,
+        beams=beams,
+        num=num,
+        temperature=temperature,
+        top_p=top_p,
+        seed=seed,
+        max_length=max_length,
+        ctc=ctc,
+    )
+    print_texts(answers, name, names, as_json=as_json, num=num)

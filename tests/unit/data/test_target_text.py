@@ -1,0 +1,95 @@
+"""Texts that are written: ids and back, what is cut, unknown or missing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from omnifuse.data.preprocessors import preprocessors_from_json, preprocessors_to_json
+from omnifuse.data.target_text import (
+    END_ID,
+    MAX_CHARACTERS,
+    NUM_SPECIAL,
+    UNKNOWN_ID,
+    CharacterText,
+    decode_texts,
+    encode_texts,
+    fit_target_texts,
+    plain_text,
+    written_notes,
+)
+from omnifuse.errors import ArtefactError, InputError
+from omnifuse.schema import Field, Modality, Schema, Target, TaskKind
+
+CAPTION = Target("caption", TaskKind.CAPTIONING)
+
+
+def schema(*targets):
+    return Schema((Field("note", Modality.TEXT), Field("width", Modality.NUMBER)), targets)
+
+
+@given(st.lists(st.text(max_size=40), min_size=1, max_size=6))
+def test_what_was_learnt_comes_back(cells):
+    text = CharacterText.fit(cells)
+    back = decode_texts(encode_texts(cells, text), text)
+    assert back == [plain_text(cell) for cell in cells]
+    assert text.vocab_size == NUM_SPECIAL + len(text.characters)
+
+
+def test_missing_empty_and_unknown():
+    text = CharacterText.fit(["a bad cab"])
+    encoded = encode_texts(["a", None, "", "xa"], text)
+    assert encoded.dtype == np.int32
+    assert encoded.tolist() == [[5, END_ID, -1], [-1, -1, -1], [END_ID, -1, -1], [UNKNOWN_ID, 5, END_ID]]
+    assert decode_texts(encoded, text) == ["a", None, "", "a"]
+    assert encode_texts([None, None], text).shape == (2, 1)
+
+
+def test_long_texts_are_cut_counted_and_have_no_end():
+    text = CharacterText.fit(["abcd"], max_length=3)
+    encoded = encode_texts(["abcd", "abc"], text)
+    assert encoded.shape == (2, 4)
+    assert [END_ID in row for row in encoded.tolist()] == [False, True]
+    notes = written_notes("caption", ["abcd", "xy", "", None], text)
+    assert len(notes) == 3
+    assert "1 texts of 'caption' are longer than 3" in notes[0]
+    assert "2 characters" in notes[1]
+    assert "1 texts of 'caption' are empty" in notes[2]
+    assert written_notes("caption", ["abc", None], text) == []
+
+
+def test_no_text_is_written_twice_as_long_as_any_that_was_learnt():
+    found = fit_target_texts({"caption": ["ab", None, "abcd"]}, schema(CAPTION))
+    assert found["caption"].max_length == 8
+    assert fit_target_texts({"caption": ["ab" * 400]}, schema(CAPTION))["caption"].max_length == 256
+
+
+def test_many_characters_and_a_long_text_are_bounded():
+    letters = "".join(chr(0x4E00 + number) for number in range(MAX_CHARACTERS + 500))
+    text = CharacterText.fit([letters, "aaa"])
+    assert len(text.characters) == MAX_CHARACTERS
+    assert "a" in text.characters
+    assert encode_texts(["a" * 10_000], text).shape == (1, 256)
+
+
+def test_a_vocabulary_for_each_target_that_is_written():
+    cells = {"caption": ["a cat", None]}
+    found = fit_target_texts(cells, schema(CAPTION, Target("kind", TaskKind.CLASSIFICATION, ("a", "b"))))
+    assert list(found) == ["caption"]
+    again = preprocessors_from_json(preprocessors_to_json(found))
+    assert again == found
+    with pytest.raises(InputError, match="no cell of the label 'caption' holds a character"):
+        fit_target_texts({"caption": ["\u200b", None]}, schema(CAPTION))
+    with pytest.raises(InputError, match="has the name of an input"):
+        fit_target_texts({"note": ["a"]}, schema(Target("note", TaskKind.CAPTIONING)))
+    # The joined columns of numbers make room for a text of that name
+    assert [item.name for item in schema(Target("table", TaskKind.CAPTIONING)).inputs] == ["note", "table_"]
+
+
+@pytest.mark.parametrize("changed", [{"max_length": 0}, {"characters": "aa"}, {"characters": None, "max_length": "x"}])
+def test_a_damaged_vocabulary_is_refused(changed):
+    data = {"caption": CharacterText("ab").to_json() | changed}
+    with pytest.raises(ArtefactError, match="caption"):
+        preprocessors_from_json(data)
