@@ -11,13 +11,19 @@ the chosen model to all).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
+
 import numpy as np
+from torch import Tensor
 
 from omnifuse.api.member import training_targets
 from omnifuse.api.members import Network
 from omnifuse.api.partition import Partition
 from omnifuse.api.prepare import Prepared
+from omnifuse.model import MultimodalModel
 from omnifuse.training.batches import make_batch
+from omnifuse.training.lanes import Halt, available_lanes, side_by_side
 
 REFITTED = ("linear",)
 
@@ -39,17 +45,23 @@ def refit_linear(prepared: Prepared, partition: Partition, network: Network, *, 
     """
     if partition.fold is not None:
         return 0
-    count = 0
+    jobs = []
     for number, (model, member) in enumerate(zip(network.members, partition.members, strict=True)):
         found = [heads[name] for heads in model.shallow for name in REFITTED if name in heads]  # type: ignore[index,operator]
         if not found or len(member.train) >= int(found[0].most_rows):
             continue
         known = np.concatenate([member.train, member.stop, partition.calibrate])
         rows = np.sort(np.random.default_rng((seed, number)).permutation(known)[: int(found[0].most_rows)])
-        packs = {name: prepared.packs[name] for name in model.summarised_fields(REFITTED)}
         # Numbers stay in the units of the rows that the network learnt from
-        batch = make_batch(packs, rows, targets=training_targets(prepared, network.schema, member.train))
-        device = next(model.parameters()).device
-        model.refit_shallow(batch.to(device), REFITTED)
-        count = len(rows)
-    return count
+        targets = training_targets(prepared, network.schema, member.train)
+        jobs.append(partial(_refit, model, prepared, rows, targets))
+    groups = [jobs] if available_lanes() > 1 else [[job] for job in jobs]
+    return max((count for group in groups if group for count in side_by_side(group)), default=0)
+
+
+def _refit(model: MultimodalModel, prepared: Prepared, rows: np.ndarray, targets: Mapping[str, Tensor], _: Halt) -> int:
+    """Refit one member's head; returns the number of rows."""
+    packs = {name: prepared.packs[name] for name in model.summarised_fields(REFITTED)}
+    batch = make_batch(packs, rows, targets=targets)
+    model.refit_shallow(batch.to(next(model.parameters()).device), REFITTED)
+    return len(rows)

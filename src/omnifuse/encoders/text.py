@@ -86,8 +86,10 @@ class NgramBag(nn.Module):
     def initialise(self, ids: Tensor, lengths: Tensor) -> None:
         """Count in how many of the training texts each gram occurs."""
         grams, owners = self._all_grams(ids.long(), lengths)
-        seen = torch.unique(torch.stack([owners, grams]), dim=1)[1]
-        counts = torch.bincount(seen, minlength=self.inverse_frequency.shape[0]).float()
+        total = self.inverse_frequency.shape[0]
+        # As one number each, which sorts many times quicker than pairs do
+        seen = torch.unique(owners * total + grams) % total
+        counts = torch.bincount(seen, minlength=total).float()
         self.inverse_frequency.copy_(torch.log((1 + lengths.shape[0]) / (1 + counts)) + 1)
 
     def frequencies(self, batch: FieldBatch) -> Tensor:

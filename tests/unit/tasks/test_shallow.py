@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 
 from omnifuse import fit
 from omnifuse.schema import Modality, TaskKind
-from omnifuse.tasks import ForestHead, KernelHead, LinearHead, Summary, readable_widths, shallow_names
+from omnifuse.tasks import ForestHead, KernelHead, LinearHead, Summary, penalised, readable_widths, shallow_names
 from omnifuse.tasks import forest as forest_module
 from omnifuse.tasks import kernel as kernel_module
 from omnifuse.tasks import linear as linear_module
@@ -77,7 +77,7 @@ def test_a_second_fit_trusts_words_as_far_as_the_first(draw, monkeypatch):
     head = LinearHead({"text": 400}, 3, TaskKind.CLASSIFICATION)
     head.fit(first, shares_of(labels[:120]))
     length = head._scales["text"]
-    monkeypatch.setattr(linear_module, "_chosen_scales", lambda *_: pytest.fail("chosen again"))
+    monkeypatch.setattr(linear_module, "_chosen", lambda *_: pytest.fail("chosen again"))
     head.refit(more, shares_of(labels))
     features = more["text"].values.numpy() * length
     reference = LogisticRegression(C=1.0, tol=1e-8, max_iter=2000).fit(features, labels)
@@ -128,8 +128,7 @@ def test_of_two_bags_of_words_the_one_that_says_nothing_is_made_shorter(draw):
     summaries = {"told": Summary(told, there), "noise": Summary(noise, there)}
     head = LinearHead({"told": 400, "noise": 400}, 3, TaskKind.CLASSIFICATION)
     head.fit(summaries, shares_of(labels))
-    parts = [linear_module._matrix(item.values) for item in summaries.values()]
-    first, second = linear_module._chosen_scales(parts, shares_of(labels).double(), TaskKind.CLASSIFICATION)
+    first, second = head._scales["told"], head._scales["noise"]
     assert first >= 1.0 > second / first
     columns = np.concatenate([told.numpy() * first, noise.numpy() * second], axis=1)
     reference = LogisticRegression(tol=1e-8, max_iter=2000).fit(columns, labels)
@@ -143,8 +142,8 @@ def test_bags_of_words_without_zeros_left_out_are_answered_alike(kind, draw, mon
     target = torch.from_numpy(draw.normal(size=(60, 2)).astype(np.float32))
     target = (target > 0).float() if kind is TaskKind.TAGGING else target[:, :1]
     answers = []
-    for share in (linear_module.SPARSE_SHARE, 0.0):
-        monkeypatch.setattr(linear_module, "SPARSE_SHARE", share)
+    for share in (penalised.SPARSE_SHARE, 0.0):
+        monkeypatch.setattr(penalised, "SPARSE_SHARE", share)
         monkeypatch.setattr(linear_module, "LENGTHS", (math.sqrt(400),))
         head = LinearHead({"text": 400}, target.shape[1], kind)
         head.fit({"text": Summary(words, there)}, target)
