@@ -148,7 +148,7 @@ def test_bags_of_words_without_zeros_left_out_are_answered_alike(kind, draw, mon
         head = LinearHead({"text": 400}, target.shape[1], kind)
         head.fit({"text": Summary(words, there)}, target)
         answers.append(head({"text": Summary(words, there)}, 60).numpy())
-    np.testing.assert_allclose(*answers, atol=1e-4)
+    np.testing.assert_allclose(*answers, rtol=2e-3, atol=1e-3)
     assert np.abs(answers[0]).max() > 0.1
 
 
