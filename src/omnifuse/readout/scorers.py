@@ -1,0 +1,349 @@
+"""What a beam search adds to the acoustic score of a text as it grows: language models of tokens or of words, phrases.
+
+A scorer has states that can be told apart and kept in a dictionary, and for each state a row with what every next token
+adds. So the search asks for rows and never for single tokens, and a state that is met again costs nothing.
+
+References: Graves and Jaitly 2014 (insertion bonus); Hori et al. 2017, Multi-Level Language Modeling and Decoding
+(look-ahead of words in a prefix tree); Aho and Corasick 1975, Efficient String Matching (falling back between phrases).
+
+Shapes: V tokens.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from omnifuse.data.bpe import NUM_SPECIAL, SPACE
+from omnifuse.errors import InputError
+from omnifuse.readout.ngram import NgramModel
+from omnifuse.readout.word_trie import PieceTree, WordTrie
+
+# 32 MB of rows a scorer
+_MOST_CELLS = 4_000_000
+
+
+class Scorer(Protocol):
+    """What is added to the score of a text."""
+
+    def start(self) -> Hashable:
+        """The state of the empty text."""
+        ...
+
+    def row(self, state: Hashable) -> np.ndarray:
+        """float64 (V,): what each next token adds. Read only; the same state always gives the same row."""
+        ...
+
+    def advance(self, state: Hashable, token: int) -> Hashable:
+        """The state after one more token."""
+        ...
+
+    def finish(self, state: Hashable) -> float:
+        """What the end of the text adds."""
+        ...
+
+
+class _Rows:
+    """Rows of states met lately."""
+
+    def __init__(self) -> None:
+        self.known: dict[Hashable, np.ndarray] = {}
+
+    def keep(self, state: Hashable, row: np.ndarray) -> np.ndarray:
+        row.setflags(write=False)
+        if len(self.known) * len(row) > _MOST_CELLS:
+            self.known.clear()
+        self.known[state] = row
+        return row
+
+
+class TokenScorer:
+    """A language model of the very tokens that the search puts together.
+
+    Args:
+        model: Of sequences of pieces' texts, see `piece_sequences`.
+        pieces: Text of each token.
+        weight: Of the language model's natural logarithms.
+        bonus: Added for each token: without it, a language model favours short texts.
+    """
+
+    def __init__(self, model: NgramModel, pieces: Sequence[str], *, weight: float = 0.5, bonus: float = 0.0) -> None:
+        self.model, self.weight, self.bonus = model, weight, bonus
+        self._ids = np.array([model.id_of(piece) if i >= NUM_SPECIAL else 0 for i, piece in enumerate(pieces)])
+        self._rows = _Rows()
+
+    def start(self) -> Hashable:
+        """As `Scorer`."""
+        return self.model.start
+
+    def row(self, state: Hashable) -> np.ndarray:
+        """As `Scorer`."""
+        assert isinstance(state, tuple)
+        known = self._rows.known.get(state)
+        if known is not None:
+            return known
+        return self._rows.keep(state, self.weight * self.model.scores(state)[self._ids] + self.bonus)
+
+    def advance(self, state: Hashable, token: int) -> Hashable:
+        """As `Scorer`."""
+        assert isinstance(state, tuple)
+        return self.model.after(state, int(self._ids[token]))
+
+    def finish(self, state: Hashable) -> float:
+        """As `Scorer`."""
+        assert isinstance(state, tuple)
+        return self.weight * self.model.score(state, 2)
+
+
+class WordScorer:
+    """A language model of words over tokens that are pieces of words.
+
+    While a word is not complete, it counts as the most probable word that may come of it (by its frequency alone); when
+    the next word starts, what was assumed is replaced by what the language model says of the whole word.
+
+    State: (context of the language model, node of the prefix tree, whether a word has begun).
+
+    Args:
+        model: Of words.
+        pieces: Text of each token; one that starts with `SPACE` starts a word.
+        weight: Of the language model's natural logarithms.
+        bonus: Added for each word.
+        unknown: Added, beside the language model's own opinion of unknown words, for each word it does not know.
+        look_ahead: Whether unfinished words count.
+    """
+
+    def __init__(
+        self,
+        model: NgramModel,
+        pieces: Sequence[str],
+        *,
+        weight: float = 0.5,
+        bonus: float = 0.5,
+        unknown: float = -5.0,
+        look_ahead: bool = True,
+    ) -> None:
+        self.model, self.weight, self.bonus, self.unknown = model, weight, bonus, unknown
+        texts = ["" if number < NUM_SPECIAL else piece for number, piece in enumerate(pieces)]
+        self._starts = np.array([text.startswith(SPACE) for text in texts])
+        self._texts = [text.removeprefix(SPACE) for text in texts]
+        # An unknown character belongs to a word that is not known
+        self._adds = np.array([bool(text) for text in self._texts])
+        self._adds[1] = True
+        self._texts[1] = "\ufffd"
+        single = model.scores(())
+        words = {word: (number, float(single[number])) for number, word in enumerate(model.vocabulary) if number > 2}
+        self._trie = WordTrie(words)
+        self._inner = PieceTree([t if not s else "" for t, s in zip(self._texts, self._starts, strict=True)])
+        self._first = PieceTree([t if s else "" for t, s in zip(self._texts, self._starts, strict=True)])
+        self._assume_unknown = weight * float(single[0]) + unknown if look_ahead else unknown
+        self._assumed = [weight * best if look_ahead else 0.0 for best in self._trie.best]
+        self._assumed[0] = 0.0
+        self._rows = _Rows()
+        self._inner_rows, self._first_row = _Rows(), self._ahead(0, self._first, self._starts)
+
+    def start(self) -> Hashable:
+        """As `Scorer`."""
+        return (self.model.start, 0, False)
+
+    def _assumption(self, node: int) -> float:
+        return self._assume_unknown if node < 0 else self._assumed[node]
+
+    def _ahead(self, node: int, pieces: PieceTree, which: np.ndarray) -> np.ndarray:
+        """(V,) what is assumed of the word behind a node and each piece; 0 for other pieces."""
+        row = np.where(which & self._adds, self._assume_unknown, 0.0)
+        if node >= 0:
+            for index, behind in self._trie.leads(node, pieces):
+                row[index] = self._assumed[behind]
+        return row
+
+    def _completed(self, context: tuple[int, ...], node: int, begun: bool) -> tuple[float, tuple[int, ...]]:
+        """What a word adds when it is complete, in place of what was assumed, and the context behind it."""
+        if not begun:
+            return 0.0, context
+        word = self._trie.word[node] if node >= 0 else -1
+        number = max(word, 0)
+        value = self.weight * self.model.score(context, number) + self.bonus + (0.0 if word >= 0 else self.unknown)
+        return value - self._assumption(node), self.model.after(context, number)
+
+    def row(self, state: Hashable) -> np.ndarray:
+        """As `Scorer`."""
+        known = self._rows.known.get(state)
+        if known is not None:
+            return known
+        context, node, begun = state  # type: ignore[misc]
+        inner = self._inner_rows.known.get(node)
+        if inner is None:
+            inner = self._inner_rows.keep(node, self._ahead(node, self._inner, ~self._starts))
+        row = np.where(self._adds, inner - self._assumption(node), 0.0)
+        finished, _ = self._completed(context, node, begun)
+        row = np.where(self._starts, finished + self._first_row, row)
+        return self._rows.keep(state, row)
+
+    def advance(self, state: Hashable, token: int) -> Hashable:
+        """As `Scorer`."""
+        context, node, begun = state  # type: ignore[misc]
+        if self._starts[token]:
+            _, context = self._completed(context, node, begun)
+            node, begun = 0, False
+        if not self._adds[token]:
+            return (context, node, begun)
+        return (context, self._trie.walk(node, self._texts[token]) if node >= 0 else -1, True)
+
+    def finish(self, state: Hashable) -> float:
+        """As `Scorer`."""
+        context, node, begun = state  # type: ignore[misc]
+        value, context = self._completed(context, node, begun)
+        return value + self.weight * self.model.score(context, 2)
+
+
+class PhraseScorer:
+    """A bonus for phrases that are expected, such as rare names; what was given for the start of a phrase is taken back
+    where it goes on otherwise.
+
+    State: the node in the prefix tree of the phrases, which are whole words.
+
+    Args:
+        phrases: Texts, normalised as the transcripts are.
+        pieces: Text of each token.
+        boost: Added for each character of a phrase, the space behind it included, in natural logarithms.
+
+    Raises:
+        InputError: A phrase is empty.
+    """
+
+    def __init__(self, phrases: Iterable[str], pieces: Sequence[str], *, boost: float = 1.0) -> None:
+        self.boost = boost
+        self._texts = ["" if number < NUM_SPECIAL else piece for number, piece in enumerate(pieces)]
+        self._texts[1] = "\ufffd"
+        self._children: list[dict[str, int]] = [{}]
+        self._depth, self._kept, self._ends = [0], [0], [False]
+        for phrase in phrases:
+            words = phrase.split()
+            if not words:
+                raise InputError("a phrase to listen for is empty", fix="Give one phrase a line, without empty ones")
+            self._insert(SPACE + SPACE.join(words) + SPACE)
+        self._fill()
+        self._by_first: dict[str, list[int]] = defaultdict(list)
+        for index, text in enumerate(self._texts):
+            if text:
+                self._by_first[text[0]].append(index)
+        self._rows = _Rows()
+        self._root_row = np.array([self._walk(0, text)[1] for text in self._texts])
+
+    def _insert(self, text: str) -> None:
+        node = 0
+        for character in text:
+            following = self._children[node].get(character)
+            if following is None:
+                following = self._children[node][character] = len(self._children)
+                self._children.append({})
+                # The space before a phrase is worth nothing: every word has one
+                self._depth.append(self._depth[node] + 1 if node else 0)
+                self._kept.append(0)
+                self._ends.append(False)
+            node = following
+        self._ends[node] = True
+
+    def _fill(self) -> None:
+        """Where each node falls back to, and for how many of its characters the bonus is safe; breadth first."""
+        self._falls = [0] * len(self._children)
+        queue = [0]
+        for node in queue:
+            for character, child in self._children[node].items():
+                queue.append(child)
+                fall = self._falls[node]
+                while fall and character not in self._children[fall]:
+                    fall = self._falls[fall]
+                found = self._children[fall].get(character, 0)
+                self._falls[child] = found if found != child else 0
+                safe = max(self._kept[node], self._kept[self._falls[child]])
+                self._kept[child] = self._depth[child] if self._ends[child] else safe
+
+    def _held(self, node: int) -> float:
+        """What was given for a start of a phrase that is not complete."""
+        return self.boost * (self._depth[node] - self._kept[node])
+
+    def _walk(self, node: int, text: str) -> tuple[int, float]:
+        """The node behind some characters and what they add."""
+        total = 0.0
+        for character in text:
+            while character not in self._children[node] and node:
+                total += self._held(self._falls[node]) - self._held(node)
+                node = self._falls[node]
+            if character in self._children[node]:
+                child = self._children[node][character]
+                total += self.boost * (self._depth[child] - self._depth[node])
+                node = child
+        return node, total
+
+    def start(self) -> Hashable:
+        """As `Scorer`."""
+        # As if a space were before the text
+        return self._children[0].get(SPACE, 0)
+
+    def row(self, state: Hashable) -> np.ndarray:
+        """As `Scorer`."""
+        known = self._rows.known.get(state)
+        if known is not None:
+            return known
+        assert isinstance(state, int)
+        row = self._root_row - self._held(state)
+        row[[not text for text in self._texts]] = 0.0
+        # Only pieces that start as a phrase goes on here, or behind a node that this one falls back to, differ
+        node = state
+        while node:
+            for character in self._children[node]:
+                for index in self._by_first.get(character, ()):
+                    row[index] = self._walk(state, self._texts[index])[1]
+            node = self._falls[node]
+        return self._rows.keep(state, row)
+
+    def advance(self, state: Hashable, token: int) -> Hashable:
+        """As `Scorer`."""
+        assert isinstance(state, int)
+        return self._walk(state, self._texts[token])[0]
+
+    def finish(self, state: Hashable) -> float:
+        """As `Scorer`."""
+        assert isinstance(state, int)
+        # The end of the text ends a word as a space does; what is then not complete is taken back
+        node, total = self._walk(state, SPACE)
+        return total - self._held(node)
+
+
+class SumScorer:
+    """Several scorers at once.
+
+    Args:
+        parts: At least one.
+    """
+
+    def __init__(self, parts: Sequence[Scorer]) -> None:
+        self.parts = tuple(parts)
+        self._rows = _Rows()
+
+    def start(self) -> Hashable:
+        """As `Scorer`."""
+        return tuple(part.start() for part in self.parts)
+
+    def row(self, state: Hashable) -> np.ndarray:
+        """As `Scorer`."""
+        known = self._rows.known.get(state)
+        if known is not None:
+            return known
+        assert isinstance(state, tuple)
+        rows = [part.row(one) for part, one in zip(self.parts, state, strict=True)]
+        return self._rows.keep(state, np.sum(rows, axis=0))
+
+    def advance(self, state: Hashable, token: int) -> Hashable:
+        """As `Scorer`."""
+        assert isinstance(state, tuple)
+        return tuple(part.advance(one, token) for part, one in zip(self.parts, state, strict=True))
+
+    def finish(self, state: Hashable) -> float:
+        """As `Scorer`."""
+        assert isinstance(state, tuple)
+        return sum(part.finish(one) for part, one in zip(self.parts, state, strict=True))
