@@ -20,6 +20,8 @@ from omnifuse.readout.words import Word
 _APART_S = 0.5
 # Words with this likeness of letters, at the same time, are one word heard in two ways
 _ALIKE = 0.5
+# What unlike words at the same time count
+_LEAST = 0.1
 MOST_WINDOWS = 1_000_000
 
 Window = tuple[float, float]
@@ -147,7 +149,7 @@ def _likeness(word: Word, rival: Word) -> float:
     # Words that lie mostly at the same time are one, however unlike they were heard
     together = min(word.end_s, rival.end_s) - max(word.start_s, rival.start_s)
     shorter = min(word.end_s - word.start_s, rival.end_s - rival.start_s)
-    return alike * near if alike >= _ALIKE or together > 0.5 * shorter > 0 else 0.0
+    return max(alike, _LEAST) * near if alike >= _ALIKE or together > 0.5 * shorter > 0 else 0.0
 
 
 def _middle(word: Word) -> float:
