@@ -2,7 +2,8 @@
 
 A word is final when every prefix in the beam agrees on it and the next word has begun, for then no later sound can
 change it; when those that disagree are hopeless, or it was said so long ago that waiting is worse than being wrong; or
-when it is followed by a silence. Memory stays bounded: frames and prefixes of final words are forgotten.
+when it is followed by a silence. Of prefixes that differ in words which no longer matter to the future, the best alone is
+kept, so that they agree soon. Memory stays bounded: frames and prefixes of final words are forgotten.
 
 References: Selfridge et al. 2011, Stability and Accuracy in Incremental Speech Recognition (words on which all paths
 agree).
@@ -120,6 +121,7 @@ class CtcStream:
         if self._quiet >= self._max_quiet or len(self._frames) >= _LONGEST * self._max_delay:
             self._close()
         elif self._state.frames % _EVERY == 0:
+            self._recombine()
             self._force(self._doubt, _HOPELESS)
             self._force(self._max_delay, 0.0)
             self._settle(self._agreed())
@@ -167,6 +169,31 @@ class CtcStream:
 
     def _says(self, prefix: Prefix) -> bool:
         return bool(piece_text(self.search.pieces, prefix.token).removeprefix(SPACE))
+
+    def _recombine(self) -> None:
+        """Of prefixes with the same future, keep the best.
+
+        Whatever comes is added alike to those with the same last word and the same state of the scorer.
+        """
+        known, kept = set(), []
+        for number in np.argsort(-self._scores(), kind="stable").tolist():
+            prefix = self._state.prefixes[number]
+            key = (prefix.state, self._last_word(prefix))
+            if key not in known:
+                known.add(key)
+                kept.append(number)
+        self._choose(kept)
+
+    def _last_word(self, prefix: Prefix) -> tuple[int, ...]:
+        """Tokens from the start of the last word on, or from the root."""
+        found: list[int] = []
+        node = prefix
+        while node.parent is not None:
+            found.append(node.token)
+            if self._starts(node):
+                break
+            node = node.parent
+        return tuple(found)
 
     def _force(self, age: int, drop: float) -> None:
         """Drop prefixes that lie so far below the best one and disagree with it about words of so many frames ago."""

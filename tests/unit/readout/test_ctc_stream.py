@@ -84,6 +84,33 @@ def test_a_silence_makes_words_final_at_once():
     assert text_of([*rest.final, *stream.finish().final]) == "is red"
 
 
+class Remembering:
+    """A scorer that adds nothing and could be changed by any word, however long ago."""
+
+    def start(self):
+        return ()
+
+    def row(self, state):
+        return np.zeros(len(PIECES))
+
+    def advance(self, state, token):
+        return (*state, token)
+
+    def finish(self, state):
+        return 0.0
+
+
+def test_doubt_that_no_later_word_can_settle_does_not_delay():
+    log_probs, truth = spoken_frames("ab the red horse runs to the station and rests", PIECES, sureness=9.0, noise=0.1)
+    index = {piece: number for number, piece in enumerate(PIECES)}
+    end = truth[0][2] + 1
+    log_probs[:end, index["c"]] = log_probs[:end, index["b"]] - 0.5
+    stream = CtcStream(search(False), FRAME_S, doubt_s=60.0, max_delay_s=60.0)
+    part = stream.push(log_probs)
+    assert len(part.final) >= 7
+    assert part.final[0].text.startswith("ab")
+
+
 def test_old_words_become_final_in_spite_of_doubt():
     # Two first words are equally likely, and nothing ever decides between them
     log_probs, truth = spoken_frames("ab the red horse runs to the station and rests", PIECES, sureness=9.0, noise=0.1)
@@ -94,9 +121,10 @@ def test_old_words_become_final_in_spite_of_doubt():
     # One frame alone, so that "abc" is not possible
     for at in np.flatnonzero(said)[1:]:
         log_probs[at] = log_probs[2]
-    patient = CtcStream(search(False), FRAME_S, max_delay_s=60.0)
+    remembering = CtcBeamSearch(PIECES, Remembering(), beam_width=8)
+    patient = CtcStream(remembering, FRAME_S, doubt_s=60.0, max_delay_s=60.0)
     assert patient.push(log_probs).final == ()
-    hasty = CtcStream(search(False), FRAME_S, max_delay_s=0.8)
+    hasty = CtcStream(remembering, FRAME_S, max_delay_s=0.8)
     words = [*hasty.push(log_probs).final]
     assert len(words) >= 4
     assert words[0].text in ("ab", "ac")
@@ -130,9 +158,8 @@ def test_nothing_noise_and_a_word_that_is_cut_off():
     assert np.mean([word.confidence for word in words]) < 0.5
     log_probs, truth = spoken_frames("the station", PIECES, sureness=9.0, noise=0.1)
     stream = CtcStream(search(False), FRAME_S)
-    stream.push(log_probs[: truth[1][1] + 5])
-    last = stream.finish().final
-    assert text_of(last).startswith("the st")
+    first = stream.push(log_probs[: truth[1][1] + 5]).final
+    assert text_of([*first, *stream.finish().final]).startswith("the st")
     assert stream.finish().final == ()
     with pytest.raises(InputError, match="the stream has ended"):
         stream.push(log_probs)
