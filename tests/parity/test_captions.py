@@ -11,7 +11,7 @@ import pytest
 from omnifuse.errors import InputError
 from omnifuse.evaluation.captions import bleu, cider_d, rouge_l, score_captions, score_facts
 
-WORDS = "a the red blue disc square on left right and of".split()
+WORDS = ["a", "the", "red", "blue", "disc", "square", "on", "left", "right", "and", "of"]
 
 
 def corpus(seed, num=12):
@@ -120,19 +120,19 @@ def test_cider_equals_the_equations(seed):
 
 
 def test_cider_of_two_pictures_by_hand():
-    references = [["a cat sat".split()], ["a dog ran".split()]]
+    references = [[["a", "cat", "sat"]], [["a", "dog", "ran"]]]
     # "a" is in both pictures and weighs nothing; all else weighs log 2
-    same = cider_d(references, ["a cat sat".split(), "a dog ran".split()])
+    same = cider_d(references, [["a", "cat", "sat"], ["a", "dog", "ran"]])
     assert same == pytest.approx(np.full(2, 10 * 3 / 4))
     # One word of two, one pair of two, no three
-    half = cider_d(references, ["a cat ran".split(), "x y z".split()])
+    half = cider_d(references, [["a", "cat", "ran"], ["x", "y", "z"]])
     assert half == pytest.approx([10 * (0.5 + 0.5) / 4, 0.0])
 
 
 def test_repeating_words_does_not_pay():
-    references = [["a red disc".split()], ["a blue square".split()]]
-    repeated = cider_d(references, ["red red red red red red".split(), []])
-    assert repeated[0] < 0.3 * cider_d(references, ["a red disc".split(), []])[0]
+    references = [[["a", "red", "disc"]], [["a", "blue", "square"]]]
+    repeated = cider_d(references, [["red", "red", "red", "red", "red", "red"], []])
+    assert repeated[0] < 0.3 * cider_d(references, [["a", "red", "disc"], []])[0]
 
 
 def test_perfect_and_empty_captions():

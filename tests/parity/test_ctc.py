@@ -18,7 +18,7 @@ LIVE = (0, 1, 4, 5, 6)
 WIDE = {"beam_width": 100_000, "beam_drop": 1e9, "token_floor": 0.0, "max_tokens": 100}
 
 
-def frames(seed, num_frames, sharpness=1.0, width=len(PIECES)):
+def frames(seed, num_frames, sharpness=1.0, width=7):
     logits = np.random.default_rng(seed).normal(size=(num_frames, width)) * sharpness
     return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
 

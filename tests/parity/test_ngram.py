@@ -36,9 +36,9 @@ class Written:
         return sum(tuple(line[at : at + width]) == ngram for line in self.text for at in range(len(line) - width + 1))
 
     def ngrams(self, length):
-        return {
-            tuple(line[at : at + length]) for line in self.text for at in range(len(line) - length + 1)
-        } - {("<s>",)}
+        return {tuple(line[at : at + length]) for line in self.text for at in range(len(line) - length + 1)} - {
+            ("<s>",)
+        }
 
     def count(self, ngram):
         if len(ngram) == self.order or ngram[0] == "<s>":
@@ -95,7 +95,7 @@ def test_probabilities_sum_to_one_behind_any_context(order):
 def test_a_shortened_context_tells_the_same():
     model = NgramModel.fit(SENTENCES, order=3)
     full, short = model.start, model.start
-    for word in "she sees the never red car and the bus".split():
+    for word in ["she", "sees", "the", "never", "red", "car", "and", "the", "bus"]:
         token = model.id_of(word)
         full, short = (*full, token), model.after(short, token)
         assert len(short) <= 2

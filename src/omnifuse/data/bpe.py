@@ -32,7 +32,7 @@ REPLACEMENT = "\ufffd"
 UNITS = ("bpe", "characters")
 MAX_TRAINING_CHARS = 10_000_000
 _MAX_PIECE_CHARS = 24
-# A word with the space before it; punctuation, symbols and Chinese characters stand alone, and so does every other blank
+# A word with the space before it; punctuation, symbols, Chinese characters and all other blanks stand alone
 _WORDS = rf"{SPACE}?[^\s{SPACE}\p{{P}}\p{{S}}\p{{Han}}]+|{SPACE}?[\p{{P}}\p{{S}}\p{{Han}}]|[\s\S]"
 
 
@@ -151,7 +151,7 @@ class TargetTokenizer:
         return {"ids": np.zeros(0, np.int32)}
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of ids; specials are left out, an unknown character is U+FFFD, ids outside the vocabulary are ignored."""
+        """Text of ids; specials and ids outside the vocabulary are left out, an unknown character is U+FFFD."""
         parts = []
         for index in map(int, ids):
             if index == UNKNOWN_ID:
@@ -182,7 +182,9 @@ class TargetTokenizer:
     @cached_property
     def _tokenizer(self) -> Tokenizer:
         vocabulary = {piece: index for index, piece in enumerate(self.pieces)}
-        tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=list(self.merges), unk_token=SPECIAL_PIECES[UNKNOWN_ID]))
+        tokenizer = Tokenizer(
+            models.BPE(vocab=vocabulary, merges=list(self.merges), unk_token=SPECIAL_PIECES[UNKNOWN_ID])
+        )
         tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORDS), "isolated")
         return tokenizer
 

@@ -129,7 +129,11 @@ class _Reading:
             backoff = float(parts[-1]) if len(parts) == length + 2 else None
         except ValueError:
             raise self.wrong("a number was expected") from None
-        if not math.isfinite(value) and value != -math.inf or value > 1e-6 or (backoff is not None and math.isnan(backoff)):
+        if (
+            (not math.isfinite(value) and value != -math.inf)
+            or value > 1e-6
+            or (backoff is not None and math.isnan(backoff))
+        ):
             raise self.wrong(f"{value} is the logarithm of no probability")
         tokens = []
         for token in parts[1 : length + 1]:

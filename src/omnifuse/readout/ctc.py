@@ -200,8 +200,7 @@ class CtcBeamSearch:
     ) -> list[list[Hypothesis]]:
         """Transcribe B sounds: (B, F, V), of which only the first `lengths` frames of each are read."""
         return [
-            self.search(one[:length], num=num, frame_s=frame_s)
-            for one, length in zip(log_probs, lengths, strict=True)
+            self.search(one[:length], num=num, frame_s=frame_s) for one, length in zip(log_probs, lengths, strict=True)
         ]
 
     def timed(self, found: Hypothesis, log_probs: np.ndarray, frame_s: float, offset_s: float = 0.0) -> Hypothesis:
@@ -283,9 +282,7 @@ class CtcBeamSearch:
             state.prefixes = [state.prefixes[number] for number in kept]
             state.blank, state.other = blank[kept], other[kept]
 
-    def _grow(
-        self, state: BeamState, order: np.ndarray, tokens: np.ndarray, parts: tuple[np.ndarray, ...]
-    ) -> None:
+    def _grow(self, state: BeamState, order: np.ndarray, tokens: np.ndarray, parts: tuple[np.ndarray, ...]) -> None:
         """Take the chosen prefixes: numbers below K are old ones, others an old one and a token."""
         blank, other, longer, gains = parts
         count, width = longer.shape

@@ -7,6 +7,7 @@ Shapes: F frames, V tokens, N tokens of the transcript.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ from omnifuse.readout.words import Span
 
 def fewest_frames(tokens: Sequence[int]) -> int:
     """Frames that a transcript needs at least: one a token, and a blank between two equal ones."""
-    return len(tokens) + sum(one == two for one, two in zip(tokens, tokens[1:], strict=False))
+    return len(tokens) + sum(one == two for one, two in itertools.pairwise(tokens))
 
 
 def align(log_probs: np.ndarray, tokens: Sequence[int], *, blank: int = BLANK_ID) -> list[Span]:

@@ -2,8 +2,8 @@
 
 A word is final when every prefix in the beam agrees on it and the next word has begun, for then no later sound can
 change it; when those that disagree are hopeless, or it was said so long ago that waiting is worse than being wrong; or
-when it is followed by a silence. Of prefixes that differ in words which no longer matter to the future, the best alone is
-kept, so that they agree soon. Memory stays bounded: frames and prefixes of final words are forgotten.
+when it is followed by a silence. Of prefixes that differ in words which no longer matter to the future, the best alone
+is kept, so that they agree soon. Memory stays bounded: frames and prefixes of final words are forgotten.
 
 References: Selfridge et al. 2011, Stability and Accuracy in Incremental Speech Recognition (words on which all paths
 agree).
@@ -127,7 +127,7 @@ class CtcStream:
             self._settle(self._agreed())
 
     def _scores(self) -> np.ndarray:
-        return self._state.acoustic() + np.array([prefix.added for prefix in self._state.prefixes])
+        return np.asarray(self._state.acoustic() + np.array([prefix.added for prefix in self._state.prefixes]))
 
     def _best(self) -> Prefix:
         return self._state.prefixes[int(self._scores().argmax())]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -29,19 +29,19 @@ _MOST_CELLS = 4_000_000
 class Scorer(Protocol):
     """What is added to the score of a text."""
 
-    def start(self) -> Hashable:
+    def start(self) -> Any:
         """The state of the empty text."""
         ...
 
-    def row(self, state: Hashable) -> np.ndarray:
+    def row(self, state: Any) -> np.ndarray:
         """float64 (V,): what each next token adds. Read only; the same state always gives the same row."""
         ...
 
-    def advance(self, state: Hashable, token: int) -> Hashable:
+    def advance(self, state: Any, token: int) -> Any:
         """The state after one more token."""
         ...
 
-    def finish(self, state: Hashable) -> float:
+    def finish(self, state: Any) -> float:
         """What the end of the text adds."""
         ...
 
@@ -52,7 +52,7 @@ class _Rows:
     def __init__(self) -> None:
         self.known: dict[Hashable, np.ndarray] = {}
 
-    def keep(self, state: Hashable, row: np.ndarray) -> np.ndarray:
+    def keep(self, state: Any, row: np.ndarray) -> np.ndarray:
         row.setflags(write=False)
         if len(self.known) * len(row) > _MOST_CELLS:
             self.known.clear()
@@ -75,26 +75,23 @@ class TokenScorer:
         self._ids = np.array([model.id_of(piece) if i >= NUM_SPECIAL else 0 for i, piece in enumerate(pieces)])
         self._rows = _Rows()
 
-    def start(self) -> Hashable:
+    def start(self) -> Any:
         """As `Scorer`."""
         return self.model.start
 
-    def row(self, state: Hashable) -> np.ndarray:
+    def row(self, state: Any) -> np.ndarray:
         """As `Scorer`."""
-        assert isinstance(state, tuple)
         known = self._rows.known.get(state)
         if known is not None:
             return known
         return self._rows.keep(state, self.weight * self.model.scores(state)[self._ids] + self.bonus)
 
-    def advance(self, state: Hashable, token: int) -> Hashable:
+    def advance(self, state: Any, token: int) -> Any:
         """As `Scorer`."""
-        assert isinstance(state, tuple)
         return self.model.after(state, int(self._ids[token]))
 
-    def finish(self, state: Hashable) -> float:
+    def finish(self, state: Any) -> float:
         """As `Scorer`."""
-        assert isinstance(state, tuple)
         return self.weight * self.model.score(state, 2)
 
 
@@ -144,7 +141,7 @@ class WordScorer:
         self._rows = _Rows()
         self._inner_rows, self._first_row = _Rows(), self._ahead(0, self._first, self._starts)
 
-    def start(self) -> Hashable:
+    def start(self) -> Any:
         """As `Scorer`."""
         return (self.model.start, 0, False)
 
@@ -168,12 +165,12 @@ class WordScorer:
         value = self.weight * self.model.score(context, number) + self.bonus + (0.0 if word >= 0 else self.unknown)
         return value - self._assumption(node), self.model.after(context, number)
 
-    def row(self, state: Hashable) -> np.ndarray:
+    def row(self, state: Any) -> np.ndarray:
         """As `Scorer`."""
         known = self._rows.known.get(state)
         if known is not None:
             return known
-        context, node, begun = state  # type: ignore[misc]
+        context, node, begun = state
         inner = self._inner_rows.known.get(node)
         if inner is None:
             inner = self._inner_rows.keep(node, self._ahead(node, self._inner, ~self._starts))
@@ -182,9 +179,9 @@ class WordScorer:
         row = np.where(self._starts, finished + self._first_row, row)
         return self._rows.keep(state, row)
 
-    def advance(self, state: Hashable, token: int) -> Hashable:
+    def advance(self, state: Any, token: int) -> Any:
         """As `Scorer`."""
-        context, node, begun = state  # type: ignore[misc]
+        context, node, begun = state
         if self._starts[token]:
             _, context = self._completed(context, node, begun)
             node, begun = 0, False
@@ -192,9 +189,9 @@ class WordScorer:
             return (context, node, begun)
         return (context, self._trie.walk(node, self._texts[token]) if node >= 0 else -1, True)
 
-    def finish(self, state: Hashable) -> float:
+    def finish(self, state: Any) -> float:
         """As `Scorer`."""
-        context, node, begun = state  # type: ignore[misc]
+        context, node, begun = state
         value, context = self._completed(context, node, begun)
         return value + self.weight * self.model.score(context, 2)
 
@@ -279,17 +276,16 @@ class PhraseScorer:
                 node = child
         return node, total
 
-    def start(self) -> Hashable:
+    def start(self) -> Any:
         """As `Scorer`."""
         # As if a space were before the text
         return self._children[0].get(SPACE, 0)
 
-    def row(self, state: Hashable) -> np.ndarray:
+    def row(self, state: Any) -> np.ndarray:
         """As `Scorer`."""
         known = self._rows.known.get(state)
         if known is not None:
             return known
-        assert isinstance(state, int)
         row = self._root_row - self._held(state)
         row[[not text for text in self._texts]] = 0.0
         # Only pieces that start as a phrase goes on here, or behind a node that this one falls back to, differ
@@ -301,14 +297,12 @@ class PhraseScorer:
             node = self._falls[node]
         return self._rows.keep(state, row)
 
-    def advance(self, state: Hashable, token: int) -> Hashable:
+    def advance(self, state: Any, token: int) -> Any:
         """As `Scorer`."""
-        assert isinstance(state, int)
         return self._walk(state, self._texts[token])[0]
 
-    def finish(self, state: Hashable) -> float:
+    def finish(self, state: Any) -> float:
         """As `Scorer`."""
-        assert isinstance(state, int)
         # The end of the text ends a word as a space does; what is then not complete is taken back
         node, total = self._walk(state, SPACE)
         return total - self._held(node)
@@ -325,25 +319,22 @@ class SumScorer:
         self.parts = tuple(parts)
         self._rows = _Rows()
 
-    def start(self) -> Hashable:
+    def start(self) -> Any:
         """As `Scorer`."""
         return tuple(part.start() for part in self.parts)
 
-    def row(self, state: Hashable) -> np.ndarray:
+    def row(self, state: Any) -> np.ndarray:
         """As `Scorer`."""
         known = self._rows.known.get(state)
         if known is not None:
             return known
-        assert isinstance(state, tuple)
         rows = [part.row(one) for part, one in zip(self.parts, state, strict=True)]
         return self._rows.keep(state, np.sum(rows, axis=0))
 
-    def advance(self, state: Hashable, token: int) -> Hashable:
+    def advance(self, state: Any, token: int) -> Any:
         """As `Scorer`."""
-        assert isinstance(state, tuple)
         return tuple(part.advance(one, token) for part, one in zip(self.parts, state, strict=True))
 
-    def finish(self, state: Hashable) -> float:
+    def finish(self, state: Any) -> float:
         """As `Scorer`."""
-        assert isinstance(state, tuple)
         return sum(part.finish(one) for part, one in zip(self.parts, state, strict=True))

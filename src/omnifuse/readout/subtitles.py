@@ -86,7 +86,7 @@ class SubtitleLayout:
         if len(self._lines(longer)) > self.num_lines:
             return True
         filled = len(text_of(words)) / (self.line_chars * self.num_lines)
-        return last.text.endswith(_SENTENCE) and filled > 0.3 or last.text.endswith(_CLAUSE) and filled > 0.7
+        return (last.text.endswith(_SENTENCE) and filled > 0.3) or (last.text.endswith(_CLAUSE) and filled > 0.7)
 
 
 def as_srt(words: Sequence[Word], layout: SubtitleLayout | None = None) -> str:
@@ -119,9 +119,7 @@ def as_vtt(words: Sequence[Word], layout: SubtitleLayout | None = None) -> str:
     """
     blocks = ["WEBVTT\n"]
     for cue in (layout or SubtitleLayout()).cues(words):
-        lines = "\n".join(
-            line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for line in cue.lines
-        )
+        lines = "\n".join(line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for line in cue.lines)
         blocks.append(f"{_clock(cue.start_s, '.')} --> {_clock(cue.end_s, '.')}\n{lines}\n")
     return "\n".join(blocks)
 

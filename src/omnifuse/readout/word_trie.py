@@ -84,8 +84,7 @@ class WordTrie:
         open_pairs = [(node, 0)]
         while open_pairs:
             ours, theirs = open_pairs.pop()
-            for index in pieces.ends[theirs]:
-                yield index, ours
+            yield from ((index, ours) for index in pieces.ends[theirs])
             mine, other = self.children[ours], pieces.children[theirs]
             for character in mine if len(mine) < len(other) else other:
                 if character in mine and character in other:

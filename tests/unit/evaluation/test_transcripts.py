@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from functools import lru_cache
 
 import numpy as np
@@ -10,7 +9,13 @@ import pytest
 
 from omnifuse.errors import InputError
 from omnifuse.evaluation import transcripts
-from omnifuse.evaluation.transcripts import ErrorCounts, align_words, compare_transcripts, count_errors, score_transcripts
+from omnifuse.evaluation.transcripts import (
+    ErrorCounts,
+    align_words,
+    compare_transcripts,
+    count_errors,
+    score_transcripts,
+)
 
 
 def distance(one, two):
@@ -138,4 +143,3 @@ def test_bad_input_is_refused(monkeypatch):
     monkeypatch.setattr(transcripts, "MAX_CELLS", 100)
     with pytest.raises(InputError, match="too long to be compared"):
         count_errors(list("abc" * 10), list("abd" * 10))
-    assert list(itertools.islice(align_words("a", "b"), 1))[0].kind == "substitution"

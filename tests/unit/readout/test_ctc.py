@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.unit.readout.spoken import spoken_frames
 
 from omnifuse.data.bpe import SPACE, SPECIAL_PIECES, TargetTokenizer
 from omnifuse.errors import InputError
@@ -12,7 +13,6 @@ from omnifuse.readout.ctc_alignment import align, fewest_frames
 from omnifuse.readout.ngram import NgramModel
 from omnifuse.readout.scorers import PhraseScorer, SumScorer, WordScorer
 from omnifuse.readout.words import Word, confidence_of, text_of
-from tests.unit.readout.spoken import spoken_frames
 
 PIECES = [*SPECIAL_PIECES, *"abcdeghiknorstuw", SPACE]
 TEXT = "the red horse runs to the station"
@@ -48,7 +48,9 @@ def test_several_hypotheses_differ_and_are_sorted():
 
 
 def test_a_language_model_mends_errors():
-    model = NgramModel.fit([TEXT.split(), "the king sees the red rain".split(), "a horse runs".split()], order=2)
+    model = NgramModel.fit(
+        [TEXT.split(), ["the", "king", "sees", "the", "red", "rain"], ["a", "horse", "runs"]], order=2
+    )
     scorer = WordScorer(model, PIECES, weight=0.8, bonus=1.0)
     plain = helped = 0
     for seed in range(4):

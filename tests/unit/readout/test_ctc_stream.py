@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.unit.readout.spoken import spoken_frames
 
 from omnifuse.data.bpe import SPACE, SPECIAL_PIECES
 from omnifuse.errors import InputError
@@ -12,7 +13,6 @@ from omnifuse.readout.ctc_stream import CtcStream
 from omnifuse.readout.ngram import NgramModel
 from omnifuse.readout.scorers import WordScorer
 from omnifuse.readout.words import text_of
-from tests.unit.readout.spoken import spoken_frames
 
 PIECES = [*SPECIAL_PIECES, *"abcdeghiknorstuw", SPACE]
 TEXT = "the red horse runs to the station and sees a king in the rain"
@@ -33,7 +33,7 @@ def streamed(stream, log_probs, sizes):
 
 
 def search(scored):
-    words = NgramModel.fit([TEXT.split(), "a red king runs".split()], order=2)
+    words = NgramModel.fit([TEXT.split(), ["a", "red", "king", "runs"]], order=2)
     return CtcBeamSearch(PIECES, WordScorer(words, PIECES) if scored else None, beam_width=8)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -85,7 +86,7 @@ def test_windows_cover_the_sound():
         windows = plan_windows(duration)
         assert windows[0][0] == 0
         assert windows[-1][1] == duration
-        assert all(two[0] <= one[1] - 4.0 + 1e-9 for one, two in zip(windows, windows[1:], strict=False))
+        assert all(two[0] <= one[1] - 4.0 + 1e-9 for one, two in itertools.pairwise(windows))
         assert all(end - start <= 30.0 + 1e-9 for start, end in windows)
     assert len(plan_windows(10_800.0)) == pytest.approx(10_800 / 26, abs=1)
 
