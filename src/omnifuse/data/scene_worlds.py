@@ -147,13 +147,13 @@ def draw_scene(draw: np.random.Generator, *, held_out: bool) -> Scene:
 def draw_picture(scene: Scene, draw: np.random.Generator) -> np.ndarray:
     """uint8 (64, 64, 3): the groups from left to right on a dark shaded ground, sizes and places a bit off, grain."""
     rows, columns = np.mgrid[0:SIDE, 0:SIDE].astype(np.float64)
-    pixels = np.repeat((draw.uniform(0.05, 0.3) + draw.uniform(-0.002, 0.002) * rows)[..., None], 3, axis=2)
+    pixels = np.repeat((draw.uniform(0.05, 0.25) + draw.uniform(-0.0015, 0.0015) * rows)[..., None], 3, axis=2)
     slot = SIDE / 3
     for group in scene.groups:
         for row in draw.permutation(3)[: group.count]:
-            x = (PLACES.index(group.place) + 0.5) * slot + draw.uniform(-2, 2)
-            y = (row + 0.5) * slot + draw.uniform(-2, 2)
-            size = draw.uniform(6.0, 8.0)
+            x = (PLACES.index(group.place) + 0.5) * slot + draw.uniform(-1.5, 1.5)
+            y = (row + 0.5) * slot + draw.uniform(-1.5, 1.5)
+            size = draw.uniform(6.0, 7.5)
             inside = _inside(group.shape, (rows - y) / size, (columns - x) / size)
             pixels[inside] = np.array(COLOURS[group.colour]) * draw.uniform(0.85, 1.0)
     pixels += draw.normal(0, 0.03, pixels.shape)

@@ -73,8 +73,8 @@ def score_captions(
     given = [written(as_text("" if answer is None else answer)).split() for answer in answers]
     wanted = [[written(as_text(text)).split() for text in texts] for texts in references]
     _check(wanted, given)
-    rouge, cider = rouge_l(wanted, given), cider_d(wanted, given)
-    return CaptionScores(normalise, bleu(wanted, given), _mean(rouge, seed), _mean(cider, seed), rouge, cider)
+    common, weighted = rouge_l(wanted, given), cider_d(wanted, given)
+    return CaptionScores(normalise, bleu(wanted, given), _mean(common, seed), _mean(weighted, seed), common, weighted)
 
 
 def _mean(values: np.ndarray, seed: int) -> Interval:

@@ -111,7 +111,7 @@ class CtcBeamSearch:
         scorer: Language models and phrases; None for the acoustic score alone.
         beam_width: Prefixes that are kept.
         max_tokens: Tokens that are considered at a frame, at most.
-        token_floor: Tokens less probable than this at a frame are not considered.
+        token_floor: Tokens less probable than this share of the best one of a frame are not considered.
         beam_drop: Prefixes that lie this far below the best are dropped.
         blank: Id of the blank.
         banned: Ids that are never part of a transcript.
@@ -229,9 +229,12 @@ class CtcBeamSearch:
 
     def _candidates(self, logs: np.ndarray) -> list[np.ndarray]:
         """Of each frame the ids of the tokens that are considered."""
-        wanted = logs >= (np.log(self.token_floor) if self.token_floor > 0 else -np.inf)
-        wanted &= logs > -np.inf
-        wanted[:, [self.blank, *(index for index in self.banned if index < logs.shape[1])]] = False
+        allowed = np.ones(logs.shape[1], bool)
+        allowed[[index for index in self.banned if index < logs.shape[1]]] = False
+        best = logs[:, allowed].max(axis=1, keepdims=True, initial=-np.inf)
+        lowest = best + np.log(self.token_floor) if self.token_floor > 0 else np.full_like(best, -np.inf)
+        allowed[self.blank] = False
+        wanted = (logs >= lowest) & (logs > -np.inf) & allowed
         if self.max_tokens < logs.shape[1]:
             order = np.argsort(np.where(wanted, -logs, np.inf), axis=1, kind="stable")
             wanted[np.arange(len(logs))[:, None], order[:, self.max_tokens :]] = False

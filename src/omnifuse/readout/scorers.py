@@ -1,28 +1,25 @@
-"""What a beam search adds to the acoustic score of a text as it grows: language models of tokens or of words, phrases.
+"""What a beam search adds to the acoustic score of a text as it grows: language models of tokens or of words.
 
 A scorer has states that can be told apart and kept in a dictionary, and for each state a row with what every next token
 adds. So the search asks for rows and never for single tokens, and a state that is met again costs nothing.
 
 References: Graves and Jaitly 2014 (insertion bonus); Hori et al. 2017, Multi-Level Language Modeling and Decoding
-(look-ahead of words in a prefix tree); Aho and Corasick 1975, Efficient String Matching (falling back between phrases).
+(look-ahead of words in a prefix tree).
 
 Shapes: V tokens.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from omnifuse.data.bpe import NUM_SPECIAL, SPACE
-from omnifuse.errors import InputError
 from omnifuse.readout.ngram import NgramModel
 from omnifuse.readout.word_trie import PieceTree, WordTrie
 
-# 32 MB of rows a scorer
 _MOST_CELLS = 4_000_000
 
 
@@ -46,13 +43,14 @@ class Scorer(Protocol):
         ...
 
 
-class _Rows:
-    """Rows of states met lately."""
+class StateRows:
+    """Rows of states met lately, by state; never more than fit into 32 MB."""
 
     def __init__(self) -> None:
         self.known: dict[Hashable, np.ndarray] = {}
 
-    def keep(self, state: Any, row: np.ndarray) -> np.ndarray:
+    def keep(self, state: Hashable, row: np.ndarray) -> np.ndarray:
+        """Remember a row, which can no longer be changed, and give it back."""
         row.setflags(write=False)
         if len(self.known) * len(row) > _MOST_CELLS:
             self.known.clear()
@@ -73,7 +71,7 @@ class TokenScorer:
     def __init__(self, model: NgramModel, pieces: Sequence[str], *, weight: float = 0.5, bonus: float = 0.0) -> None:
         self.model, self.weight, self.bonus = model, weight, bonus
         self._ids = np.array([model.id_of(piece) if i >= NUM_SPECIAL else 0 for i, piece in enumerate(pieces)])
-        self._rows = _Rows()
+        self._rows = StateRows()
 
     def start(self) -> Any:
         """As `Scorer`."""
@@ -138,8 +136,8 @@ class WordScorer:
         self._assume_unknown = weight * float(single[0]) + unknown if look_ahead else unknown
         self._assumed = [weight * best if look_ahead else 0.0 for best in self._trie.best]
         self._assumed[0] = 0.0
-        self._rows = _Rows()
-        self._inner_rows, self._first_row = _Rows(), self._ahead(0, self._first, self._starts)
+        self._rows = StateRows()
+        self._inner_rows, self._first_row = StateRows(), self._ahead(0, self._first, self._starts)
 
     def start(self) -> Any:
         """As `Scorer`."""
@@ -196,118 +194,6 @@ class WordScorer:
         return value + self.weight * self.model.score(context, 2)
 
 
-class PhraseScorer:
-    """A bonus for phrases that are expected, such as rare names; what was given for the start of a phrase is taken back
-    where it goes on otherwise.
-
-    State: the node in the prefix tree of the phrases, which are whole words.
-
-    Args:
-        phrases: Texts, normalised as the transcripts are.
-        pieces: Text of each token.
-        boost: Added for each character of a phrase, the space behind it included, in natural logarithms.
-
-    Raises:
-        InputError: A phrase is empty.
-    """
-
-    def __init__(self, phrases: Iterable[str], pieces: Sequence[str], *, boost: float = 1.0) -> None:
-        self.boost = boost
-        self._texts = ["" if number < NUM_SPECIAL else piece for number, piece in enumerate(pieces)]
-        self._texts[1] = "\ufffd"
-        self._children: list[dict[str, int]] = [{}]
-        self._depth, self._kept, self._ends = [0], [0], [False]
-        for phrase in phrases:
-            words = phrase.split()
-            if not words:
-                raise InputError("a phrase to listen for is empty", fix="Give one phrase a line, without empty ones")
-            self._insert(SPACE + SPACE.join(words) + SPACE)
-        self._fill()
-        self._by_first: dict[str, list[int]] = defaultdict(list)
-        for index, text in enumerate(self._texts):
-            if text:
-                self._by_first[text[0]].append(index)
-        self._rows = _Rows()
-        self._root_row = np.array([self._walk(0, text)[1] for text in self._texts])
-
-    def _insert(self, text: str) -> None:
-        node = 0
-        for character in text:
-            following = self._children[node].get(character)
-            if following is None:
-                following = self._children[node][character] = len(self._children)
-                self._children.append({})
-                # The space before a phrase is worth nothing: every word has one
-                self._depth.append(self._depth[node] + 1 if node else 0)
-                self._kept.append(0)
-                self._ends.append(False)
-            node = following
-        self._ends[node] = True
-
-    def _fill(self) -> None:
-        """Where each node falls back to, and for how many of its characters the bonus is safe; breadth first."""
-        self._falls = [0] * len(self._children)
-        queue = [0]
-        for node in queue:
-            for character, child in self._children[node].items():
-                queue.append(child)
-                fall = self._falls[node]
-                while fall and character not in self._children[fall]:
-                    fall = self._falls[fall]
-                found = self._children[fall].get(character, 0)
-                self._falls[child] = found if found != child else 0
-                safe = max(self._kept[node], self._kept[self._falls[child]])
-                self._kept[child] = self._depth[child] if self._ends[child] else safe
-
-    def _held(self, node: int) -> float:
-        """What was given for a start of a phrase that is not complete."""
-        return self.boost * (self._depth[node] - self._kept[node])
-
-    def _walk(self, node: int, text: str) -> tuple[int, float]:
-        """The node behind some characters and what they add."""
-        total = 0.0
-        for character in text:
-            while character not in self._children[node] and node:
-                total += self._held(self._falls[node]) - self._held(node)
-                node = self._falls[node]
-            if character in self._children[node]:
-                child = self._children[node][character]
-                total += self.boost * (self._depth[child] - self._depth[node])
-                node = child
-        return node, total
-
-    def start(self) -> Any:
-        """As `Scorer`."""
-        # As if a space were before the text
-        return self._children[0].get(SPACE, 0)
-
-    def row(self, state: Any) -> np.ndarray:
-        """As `Scorer`."""
-        known = self._rows.known.get(state)
-        if known is not None:
-            return known
-        row = self._root_row - self._held(state)
-        row[[not text for text in self._texts]] = 0.0
-        # Only pieces that start as a phrase goes on here, or behind a node that this one falls back to, differ
-        node = state
-        while node:
-            for character in self._children[node]:
-                for index in self._by_first.get(character, ()):
-                    row[index] = self._walk(state, self._texts[index])[1]
-            node = self._falls[node]
-        return self._rows.keep(state, row)
-
-    def advance(self, state: Any, token: int) -> Any:
-        """As `Scorer`."""
-        return self._walk(state, self._texts[token])[0]
-
-    def finish(self, state: Any) -> float:
-        """As `Scorer`."""
-        # The end of the text ends a word as a space does; what is then not complete is taken back
-        node, total = self._walk(state, SPACE)
-        return total - self._held(node)
-
-
 class SumScorer:
     """Several scorers at once.
 
@@ -317,7 +203,7 @@ class SumScorer:
 
     def __init__(self, parts: Sequence[Scorer]) -> None:
         self.parts = tuple(parts)
-        self._rows = _Rows()
+        self._rows = StateRows()
 
     def start(self) -> Any:
         """As `Scorer`."""

@@ -3,8 +3,8 @@
 Speech starts where the level rises well above that of the noise and the spectrum shows the peaks of a voice; it goes
 on while the level stays above a lower mark, so that soft ends and hissing consonants are kept; short gaps are bridged.
 
-References: Sohn et al. 1999, A Statistical Model-Based Voice Activity Detection (the hang-over); Gray and Markel 1974, A
-Spectral-Flatness Measure for Studying the Autocorrelation Method of Linear Prediction of Speech Analysis.
+References: Sohn et al. 1999, A Statistical Model-Based Voice Activity Detection (the hang-over); Gray and Markel 1974,
+A Spectral-Flatness Measure for Studying the Autocorrelation Method of Linear Prediction of Speech Analysis.
 
 Shapes: S samples, F frames.
 """

@@ -86,6 +86,5 @@ class WordTrie:
             ours, theirs = open_pairs.pop()
             yield from ((index, ours) for index in pieces.ends[theirs])
             mine, other = self.children[ours], pieces.children[theirs]
-            for character in mine if len(mine) < len(other) else other:
-                if character in mine and character in other:
-                    open_pairs.append((mine[character], other[character]))
+            fewer = mine if len(mine) < len(other) else other
+            open_pairs.extend((mine[one], other[one]) for one in fewer if one in mine and one in other)

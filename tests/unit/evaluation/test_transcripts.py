@@ -8,14 +8,9 @@ import numpy as np
 import pytest
 
 from omnifuse.errors import InputError
-from omnifuse.evaluation import transcripts
-from omnifuse.evaluation.transcripts import (
-    ErrorCounts,
-    align_words,
-    compare_transcripts,
-    count_errors,
-    score_transcripts,
-)
+from omnifuse.evaluation import edit_alignment, transcripts
+from omnifuse.evaluation.edit_alignment import ErrorCounts, align_words, count_errors
+from omnifuse.evaluation.transcripts import compare_transcripts, score_transcripts
 
 
 def distance(one, two):
@@ -140,6 +135,6 @@ def test_bad_input_is_refused(monkeypatch):
         score_transcripts(["a", "b"], ["a"])
     with pytest.raises(InputError, match="not of the same utterances"):
         compare_transcripts(score_transcripts(["a"], ["a"]), score_transcripts(["b"], ["a"]))
-    monkeypatch.setattr(transcripts, "MAX_CELLS", 100)
+    monkeypatch.setattr(edit_alignment, "MAX_CELLS", 100)
     with pytest.raises(InputError, match="too long to be compared"):
-        count_errors(list("abc" * 10), list("abd" * 10))
+        count_errors(list("abc" * 10), list("abx" * 10))

@@ -11,7 +11,8 @@ from omnifuse.errors import InputError
 from omnifuse.readout.ctc import CtcBeamSearch, greedy
 from omnifuse.readout.ctc_alignment import align, fewest_frames
 from omnifuse.readout.ngram import NgramModel
-from omnifuse.readout.scorers import PhraseScorer, SumScorer, WordScorer
+from omnifuse.readout.phrases import PhraseScorer
+from omnifuse.readout.scorers import SumScorer, WordScorer
 from omnifuse.readout.words import Word, confidence_of, text_of
 
 PIECES = [*SPECIAL_PIECES, *"abcdeghiknorstuw", SPACE]
