@@ -79,6 +79,14 @@ def test_repeated_words_are_told_apart_by_time():
     assert len(merge_windows(parts, windows)) == len(words)
 
 
+def test_quick_repeats_are_told_apart_though_one_was_missed():
+    words = [Word("no", at, at + 0.2) for at in np.arange(8.0, 14.0, 0.35)]
+    first = [word for word in words if word.end_s <= 12.0]
+    # The second window missed the first word in the overlap
+    second = [word for word in words if word.start_s >= 10.2][1:]
+    assert [word.start_s for word in join(first, second, (10.0, 12.0))] == [word.start_s for word in words]
+
+
 def test_windows_cover_the_sound():
     assert plan_windows(0.0) == [(0.0, 0.0)]
     assert plan_windows(12.0) == [(0.0, 12.0)]
