@@ -142,9 +142,10 @@ def _likeness(word: Word, rival: Word) -> float:
     apart = abs(_middle(word) - _middle(rival))
     if apart > _APART_S:
         return 0.0
-    near = 1 - apart / (2 * _APART_S)
+    # Few pairs at the same time must count more than many that are off by a word
+    near = 1 - apart / _APART_S
     if word.text == rival.text:
-        return 1 + near
+        return 2 * near
     alike = SequenceMatcher(None, word.text, rival.text, autojunk=False).ratio()
     # Words that lie mostly at the same time are one, however unlike they were heard
     together = min(word.end_s, rival.end_s) - max(word.start_s, rival.start_s)

@@ -57,7 +57,7 @@ def test_one_seed_gives_the_same_bytes(tmp_path):
 
 
 def test_voices_and_sentences_of_the_test_are_new(tmp_path):
-    train, test = generate_speech(tmp_path, num_train=60, num_test=40, say=tones)
+    train, test = generate_speech(tmp_path, num_train=30, num_test=30, say=tones)
     texts = [{row["transcript"] for row in read(path)} for path in (train, test)]
     assert not texts[0] & texts[1]
     voices = [{row["voice"].split("+")[1] for row in read(tmp_path / f"truth_{path.name}")} for path in (train, test)]

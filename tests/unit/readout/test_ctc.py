@@ -109,7 +109,7 @@ def test_impossible_and_banned_tokens():
 
 def test_a_beam_wider_than_the_vocabulary():
     log_probs, _ = spoken_frames("the rain", PIECES)
-    assert CtcBeamSearch(PIECES, beam_width=10_000, max_tokens=9_999).search(log_probs, num=50)[0].text == "the rain"
+    assert CtcBeamSearch(PIECES, beam_width=500, max_tokens=9_999).search(log_probs, num=50)[0].text == "the rain"
 
 
 def test_bad_input_is_refused():
