@@ -184,7 +184,7 @@ def in_room(samples: np.ndarray, room_s: float, draw: np.random.Generator) -> np
     answer[: round(0.005 * RATE_HZ)] = 0.0
     answer *= 0.5 / max(1e-9, np.sqrt((answer**2).sum()))
     answer[0] = 1.0
-    length = len(samples) + count
+    length = 1 << (len(samples) + count - 1).bit_length()
     return np.fft.irfft(np.fft.rfft(samples, length) * np.fft.rfft(answer, length), length)[: len(samples)]
 
 
