@@ -105,7 +105,7 @@ def quantise_static(content: bytes, feeds: Sequence[Feed]) -> bytes | None:
         def __init__(self) -> None:
             self.feeds: Iterator[Feed] = iter(feeds)
 
-        def get_next(self) -> Feed | None:  # type: ignore[override]
+        def get_next(self) -> Feed | None:
             return next(self.feeds, None)
 
     def write(model: Any, path: Path) -> None:
