@@ -82,7 +82,7 @@ def _int8_and_pruned(compressor: Compressor, budget: Budget, allowed: Collection
         ]
         if not compressor.prune(PRUNED_AT_ONCE):
             # Nothing is gained by pruning more: what was reached before stays
-            compressor.graphs, compressor.steps = after, [*steps, compressor.steps[-1]]
+            compressor.graphs, compressor.steps = after, [*steps, *compressor.steps[len(steps) :]]
             return
 
 

@@ -158,7 +158,7 @@ def test_int8_that_answers_otherwise_is_refused_even_where_the_score_may_fall(al
     from omnifuse.api import compress_steps
 
     other = tiny_model(3, seed=5).graphs.contents[ENCODER]
-    monkeypatch.setattr(compress_steps, "_quantised", lambda content, feeds: [("dynamic", other)])
+    monkeypatch.setattr(compress_steps, "_quantised", lambda content, feeds, keep=(): [("dynamic", other)])
     quick = lambda self, contents, feeds, seconds=0.5: {name: 1.0 + (name == "fp32") for name in contents}  # noqa: E731
     monkeypatch.setattr(SteadyTrial, "graph_ms", quick)
     found = compressor(alike, most_loss=0.9)
