@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.markdown import machine_words, table_text
+from benchmarks.markdown import machine_words, table_text, tree_words
 
 INTRODUCTION = """## Smaller graphs
 
@@ -27,9 +27,8 @@ def section(found: dict[str, Any]) -> str:
         ]
         for name, item in found["forms"].items()
     ]
-    tree = found["tree"][:12] + (" with changes" if found["dirty"] else "")
     return (
         f"{INTRODUCTION}\n{table_text(head, rows)}\n- command: `python benchmarks/compress.py`; width {found['dim']}, "
-        f"{found['depth']} blocks, {found['tokens']} tokens\n- source tree: `{tree}`; "
+        f"{found['depth']} blocks, {found['tokens']} tokens\n- source tree: `{tree_words(found)}`; "
         f"{machine_words(found['hardware'])}; load {found['load'][0]:.1f}\n"
     )

@@ -97,14 +97,25 @@ class Compressor:
         graphs: As exported.
         goal: What a step has to better.
         most_loss: Share of the score that may be lost, all steps together.
+        limits: Metric to such a share where it is another one.
 
     Attributes:
         graphs: As they are after the steps so far.
         steps: What was tried, the exported graphs first.
     """
 
-    def __init__(self, trial: Trial, judge: Judge, graphs: GraphSet, *, goal: Goal, most_loss: float) -> None:
-        self.trial, self.judge, self.goal, self.most_loss = trial, judge, goal, most_loss
+    def __init__(
+        self,
+        trial: Trial,
+        judge: Judge,
+        graphs: GraphSet,
+        *,
+        goal: Goal,
+        most_loss: float,
+        limits: Mapping[str, float] | None = None,
+    ) -> None:
+        self.trial, self.judge, self.goal = trial, judge, goal
+        self.most_loss, self.limits = most_loss, dict(limits or {})
         self.graphs = graphs
         row_ms = trial.row_ms({"now": graphs})["now"]
         self.steps = [Step("as exported", graphs.size_bytes, row_ms, judge(judge.reference), True, "")]
@@ -113,6 +124,22 @@ class Compressor:
     def now(self) -> Step:
         """The last step that was kept."""
         return next(step for step in reversed(self.steps) if step.kept)
+
+    def student(self, name: str, trial: Trial, judge: Judge, graphs: GraphSet) -> bool:
+        """Go on with another model's graphs where they pay; says whether they do.
+
+        Args:
+            name: Of the step.
+            trial: The same rows, as that model reads them.
+            judge: Of its answers, by those of the graphs as exported.
+            graphs: That may take the place of those so far.
+        """
+        judged = judge(judge.reference)
+        harm = judged.harm(self.most_loss, self.limits)
+        if not self._add(name, graphs, judged, harm, trial=trial):
+            return False
+        self.trial, self.judge = trial, judge
+        return True
 
     def fewer_members(self, counts: list[int], *, enough: Callable[[GraphSet], bool] | None = None) -> None:
         """Keep so few members as do no harm.
@@ -130,7 +157,7 @@ class Compressor:
         for count in counts:
             kept = sorted(order[:count])
             judged = self.judge({subset: raw.members(kept) for subset, raw in self.judge.reference.items()})
-            harm = judged.harm(self.most_loss)
+            harm = judged.harm(self.most_loss, self.limits)
             if not harm:
                 best = (kept, judged)
                 if enough is None or not enough(keep_members(whole, kept)):
@@ -163,7 +190,7 @@ class Compressor:
             return False
         graphs = GraphSet(before.signature, contents)
         judged = self.judge(self.trial.answers(graphs))
-        return self._add(name, graphs, judged, judged.harm(self.most_loss))
+        return self._add(name, graphs, judged, judged.harm(self.most_loss, self.limits))
 
     def int8(self) -> None:
         """Quantise each graph where that pays and does no harm."""
@@ -221,7 +248,9 @@ class Compressor:
             return None, replace(choice, form=FP32, why=reason)
         candidate = graphs.with_graph(choice.file, content)
         answers = self.trial.answers(candidate)
-        reason = owed(answers).harm(self.most_loss) or self.judge(answers).harm(self.most_loss)
+        reason = owed(answers).harm(self.most_loss, self.limits) or self.judge(answers).harm(
+            self.most_loss, self.limits
+        )
         return (None, _because(choice, reason)) if reason else (candidate, _because(choice, _gained(choice)))
 
     def _partly_quantised(
@@ -264,9 +293,11 @@ class Compressor:
         choices: tuple[GraphChoice, ...] = (),
         *,
         paid: bool = False,
+        trial: Trial | None = None,
     ) -> bool:
-        """Measure a step, keep it where nothing speaks against it."""
-        ms = self.trial.row_ms({"before": self.graphs, "after": graphs})
+        """Measure a step, keep it where nothing speaks against it; of another model, with its own rows in `trial`."""
+        beside = {"after": (trial or self.trial, graphs)}
+        ms = self.trial.row_ms({"before": self.graphs}, beside=beside)
         before = self.graphs.size_bytes
         why = harm or ("" if paid else self._gain(before, graphs.size_bytes, ms["before"], ms["after"]))
         kept = not why

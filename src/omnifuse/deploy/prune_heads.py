@@ -203,13 +203,15 @@ def _layer(node: Any, view: _View) -> _Attention | None:
     the product that gives queries, keys and values.
     """
     output = dense_layer(node, view.sizes)
-    together = view.maker(node.input[0], "Reshape") if output is not None and not output[1] else None
+    if output is None or output[1]:
+        return None
+    together = view.maker(node.input[0], "Reshape")
     turned = together and view.maker(together.input[0], "Transpose")
     product = turned and _perm(turned) == _TOGETHER and view.maker(turned.input[0], "MatMul")
     one = product and view.maker(product.input[1], "Squeeze")
     part = one and view.maker(one.input[0], "Slice")
     three = view.makers.get(part.input[0]) if part else None
-    if output is None or three is None or three.op_type != "Transpose" or _perm(three) != _APART:
+    if together is None or three is None or three.op_type != "Transpose" or _perm(three) != _APART:
         return None
     apart = view.makers.get(three.input[0])
     if apart is None or apart.op_type != "Reshape" or not _cut_in_three(apart, view):
