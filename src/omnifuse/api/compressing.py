@@ -156,7 +156,7 @@ def _lesson_table(
             where="the run folder keeps none of them",
             fix="Give their table: --table TABLE",
         )
-    return open_lesson_table(Runtime(place), source, other=other)
+    return open_lesson_table(Runtime(place), source, options.student, other=other)
 
 
 def _budget(options: CompressOptions, metrics: list[str]) -> Budget | None:

@@ -39,12 +39,16 @@ class Lesson:
         fields: Inputs that it reads; empty for all of its teacher's.
         minutes: Upper limit for its training; None takes that of `fit`.
         epochs: Fixed number of passes instead.
+        max_bad: Largest accepted share of unreadable cells of a field, as for `fit`.
+        media_root: Folder that media must lie in, as for `fit`.
     """
 
     preset: str
     fields: tuple[str, ...] = ()
     minutes: float | None = None
     epochs: int | None = None
+    max_bad: float = 0.01
+    media_root: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -99,18 +103,19 @@ def check_lesson(lesson: Lesson, schema: Schema) -> None:
             raise InputError(f"--fields names '{name}', which the model does not read", fix=did_you_mean(name, names))
 
 
-def open_lesson_table(teacher: Runtime, source: Any, *, other: bool) -> Table:
+def open_lesson_table(teacher: Runtime, source: Any, lesson: Lesson, *, other: bool) -> Table:
     """The table that a student learns from.
 
     Args:
         teacher: Its teacher.
         source: Path, frame or list of dicts.
+        lesson: What it is for.
         other: Whether it may be another table than the one that the teacher learnt from.
 
     Raises:
         InputError: It is another table, or lacks a column.
     """
-    table = open_table(source)
+    table = open_table(source, media_root=lesson.media_root)
     wanted = [item.source for item in plain_schema(teacher.schema).fields] + list(teacher.readouts)
     wanted += [name for name in (teacher.schema.group, teacher.schema.time) if name is not None]
     if absent := [name for name in dict.fromkeys(wanted) if name not in table.columns]:
@@ -161,12 +166,12 @@ def distil(teacher: Runtime, table: Table, lesson: Lesson, *, out: Path, listen:
         epochs=lesson.epochs,
         baselines=False,
         logger="none",
-        # What the teacher could not read was accepted when it was fitted
-        max_bad=1.0,
+        max_bad=lesson.max_bad,
+        media_root=lesson.media_root,
         report_media="none",
     )
     listen("stage", {"text": f"asking the model for its answers to {table.num_rows} rows"})
-    answers = teacher_answers(teacher, table)
+    answers = teacher_answers(teacher, table, confined=lesson.media_root is not None)
     student = fit_student(table, options, schema=schema, taught=answers, listen=listen)
     listen("stage", {"text": "exporting the student"})
     export_model(student, out)

@@ -23,16 +23,17 @@ from omnifuse.schema import Target
 TEACHER_SHARE = 0.7
 
 
-def teacher_answers(teacher: Answering, table: Table) -> dict[str, np.ndarray]:
+def teacher_answers(teacher: Answering, table: Table, *, confined: bool = False) -> dict[str, np.ndarray]:
     """Target to calibrated answers of all rows, (R, C) or for a number (R,); NaN where a row cannot be read.
 
     Args:
         teacher: A model.
         table: Rows, as they are given to `fit`.
+        confined: Refuse media outside the table's folder.
     """
     parts: dict[str, list[np.ndarray]] = {name: [] for name in teacher.readouts}
     for chunk in teacher.opened(table).batches(CHUNK_ROWS):
-        decoded = teacher.decode(chunk)
+        decoded = teacher.decode(chunk, confined=confined)
         raw = teacher.raw(decoded)
         unread = ~np.any([pack.present for pack in decoded.packs.values()], axis=0)
         for name, readout in teacher.readouts.items():
@@ -57,14 +58,14 @@ def taught(target: Target, labels: np.ndarray, answers: np.ndarray) -> np.ndarra
     Example:
         >>> from omnifuse.schema import TaskKind
         >>> target = Target("y", TaskKind.CLASSIFICATION, ("a", "b"))
-        >>> taught(target, np.array([0, -1]), np.array([[0.5, 0.5], [0.2, 0.8]])).round(2).tolist()
+        >>> taught(target, np.array([0, -1]), np.array([[0.5, 0.5], [0.2, 0.8]])).astype(float).round(2).tolist()
         [[0.65, 0.35], [0.2, 0.8]]
     """
     if target.kind.chooses_class:
         known = labels >= 0
         hard = np.eye(len(target.classes))[np.maximum(labels, 0)]
         hard[~known] = np.nan
-        return np.nan_to_num(_mixed(hard, answers)).astype(np.float32)
+        return np.asarray(np.nan_to_num(_mixed(hard, answers)), np.float32)
     return _mixed(labels.astype(np.float64), answers)
 
 

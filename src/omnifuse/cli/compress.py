@@ -24,6 +24,8 @@ def compress(
     fields: str | None = typer.Option(None, "--fields", metavar="A,B", help="All that the student reads."),
     minutes: float | None = typer.Option(None, "--minutes", help="Upper limit for training the student; 6 by default."),
     epochs: int | None = typer.Option(None, "--epochs", help="Fixed number of passes of the student instead."),
+    max_bad: float = typer.Option(0.01, "--max-bad", help="Of the student, as for fit."),
+    media_root: Path | None = typer.Option(None, "--media-root", help="Of the student, as for fit."),
     budget: str = typer.Option("", "--budget", help="Search for steps: '20 ms', '5 MB' or '1% accuracy'."),
     loss: float = typer.Option(0.005, "--loss", help="Share of the score that may be lost."),
     check: str | None = typer.Option(None, "--check", help="Labelled table instead of the rows held back by fit."),
@@ -46,7 +48,7 @@ def compress(
         budget=budget,
         most_loss=loss,
         threads=threads,
-        student=None if distil is None else Lesson(distil, names, minutes, epochs),
+        student=None if distil is None else Lesson(distil, names, minutes, epochs, max_bad, media_root),
     )
     progress = Progress()
     try:

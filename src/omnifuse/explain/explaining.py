@@ -302,7 +302,7 @@ def _column_parts(
     else:
         found = value(np.concatenate([np.ones((1, len(places)), bool), ~np.eye(len(places), dtype=bool)]))
         method, effects = OCCLUSION, found[0] - found[1:]
-    whats = [f"{name} = {str(_cell(decoded, name, row))[:60]}" for name in names]
+    told = [f"{name} = {str(_cell(decoded, name, row))[:60]}" for name in names]
     return [
         FieldParts(
             item.name,
@@ -310,7 +310,7 @@ def _column_parts(
             method,
             tuple(
                 Part(what, {"column": name}, float(effect))
-                for what, name, effect in zip(whats, names, effects[:, number], strict=True)
+                for what, name, effect in zip(told, names, effects[:, number], strict=True)
             ),
         )
         for number in range(len(asked.answers))
