@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -140,6 +141,26 @@ def test_a_student_of_another_table_needs_rows_to_judge_on(exported, rooms, caps
     assert code == 2
     assert "is not the table that the model learnt from" in error
     assert "--check TABLE" in error
+
+
+def test_what_a_student_needs_is_told_before_it_is_trained(exported, rooms, tmp_path, monkeypatch):
+    from omnifuse.api import compressing
+    from omnifuse.api.check_rows import rows_held_back
+
+    options, out = CompressOptions(student=Lesson("tiny"), threads=1), tmp_path / "small"
+    monkeypatch.setattr(compressing, "distil", lambda *_, **__: pytest.fail("trained"))
+    home = tmp_path / "small-student"
+    home.mkdir()
+    (home / "precious.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"small-student', which holds 'precious\.txt'"):
+        compress_model(exported, out=out, table=rooms.train, options=options)
+    (home / "precious.txt").unlink()
+    unlabelled = lambda *found: replace(rows_held_back(*found), truths={})  # noqa: E731
+    monkeypatch.setattr(compressing, "rows_held_back", unlabelled)
+    with pytest.raises(InputError, match="a student is judged by labels, and there are none"):
+        compress_model(exported, out=out, table=rooms.train, options=options)
+    with pytest.raises(InputError, match="needs rows with labels"):
+        compress_model(exported, out=out, options=CompressOptions(budget="1% accuracy", threads=1))
 
 
 def test_heads_are_found_in_the_graphs_of_the_library(exported):

@@ -11,7 +11,15 @@ from omnifuse.api.compress_budget import Budget, read_budget
 from omnifuse.api.compress_judge import Judge
 from omnifuse.api.compress_search import PRUNED_AT_ONCE, search
 from omnifuse.api.compress_steps import Compressor
-from omnifuse.api.distilling import Lesson, check_lesson, distil, open_lesson_table, read_student, student_folder
+from omnifuse.api.distilling import (
+    Lesson,
+    check_home,
+    check_lesson,
+    distil,
+    open_lesson_table,
+    read_student,
+    student_folder,
+)
 from omnifuse.api.options import Listener, silent
 from omnifuse.data.tables import Table
 from omnifuse.deploy.artefact import Artefact, find_model_folder, load_artefact
@@ -105,6 +113,14 @@ def compress_model(
         raise InputError(
             f"--budget '{budget.words}' needs rows with labels", fix="Give a labelled table: --check TABLE"
         )
+    if options.student is not None:
+        check_home(student_folder(goes))
+        if not judge.metrics:
+            raise InputError(
+                "a student is judged by labels, and there are none",
+                where=rows.words,
+                fix="Give a labelled table: --check TABLE",
+            )
     compressor = Compressor(
         trial,
         judge,

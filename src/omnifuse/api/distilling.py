@@ -18,6 +18,7 @@ from omnifuse.data.tables import Table, open_table
 from omnifuse.deploy.artefact import Artefact, find_model_folder, load_artefact
 from omnifuse.deploy.description import described
 from omnifuse.deploy.graph_set import GraphSet, read_graphs
+from omnifuse.deploy.held_back import HELD_BACK
 from omnifuse.deploy.runtime import Runtime
 from omnifuse.deploy.trial import Trial
 from omnifuse.errors import InputError, did_you_mean
@@ -26,6 +27,8 @@ from omnifuse.schema import Schema
 if TYPE_CHECKING:
     from omnifuse.api.model import Model
 
+# What a fit leaves in its folder
+RUN_PARTS = ("model", "report", "checkpoints", "logs", "singles", "search", "cache", HELD_BACK, ".lock")
 # Of a student these are its teacher's, since the table chose them and not the size
 SAME_SETTINGS = ("fusion", "shallow", "table")
 
@@ -83,6 +86,19 @@ def student_folder(out: Path) -> Path:
         'runs/mine/compressed-student'
     """
     return out.with_name(f"{out.name}-student")
+
+
+def check_home(folder: Path) -> None:
+    """Refuse a place for a student that holds anything but what a fit leaves there.
+
+    Raises:
+        InputError: It does.
+    """
+    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if foreign := [name for name in found if name not in RUN_PARTS]:
+        raise InputError(
+            f"the student would go to '{folder}', which holds '{foreign[0]}'", fix="Give another folder with --out"
+        )
 
 
 def check_lesson(lesson: Lesson, schema: Schema) -> None:
