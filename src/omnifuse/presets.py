@@ -276,6 +276,8 @@ class Preset:
         if history is not None and history.name in found:
             found[history.name] = {"max_steps": min(max(history.window, 2), self.max_steps)}
         for item in history.texts if history is not None else ():
+            if item.name not in found:
+                continue
             # The most recent words stand last
             found[item.name] = {**found[item.name], "keep_end": True}
         return found

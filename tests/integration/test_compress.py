@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from tests.conftest import room_rows
 
 import omnifuse
 from omnifuse.api.compressing import CompressOptions, compress_model
+from omnifuse.api.distilling import Lesson
 from omnifuse.cli.main import run
 from omnifuse.deploy.compressed import REPORT
 from omnifuse.deploy.held_back import HELD_BACK
@@ -78,6 +80,11 @@ def says(capsys, *words):
         (["--budget", "3 apples"], "the unit 'apples' is not known"),
         (["--budget", "1% beauty"], "'beauty' is not compared"),
         (["--loss", "2"], "--loss 2 is no share"),
+        (["--fields", "note"], "--fields is for a student, and there is none"),
+        (["--table", "x.csv"], "a table is given and no student"),
+        (["--distil", "tny"], "did you mean 'tiny'"),
+        (["--distil", "tiny", "--fields", "nte"], "did you mean 'note'"),
+        (["--distil", "tiny"], "Give their table: --table TABLE"),
     ],
 )
 def test_bad_options_are_one_line(exported, capsys, options, words):
@@ -107,3 +114,68 @@ def test_without_rows_a_table_is_asked_for(exported, tmp_path, capsys):
     code, error = says(capsys, tmp_path / "run", "--int8")
     assert code == 2
     assert "--check TABLE" in error
+
+
+def test_a_student_learns_from_the_model_and_takes_its_place(exported, rooms, tmp_path):
+    lesson = Lesson("tiny", ("note", "table"), epochs=1)
+    out = tmp_path / "small"
+    options = CompressOptions(student=lesson, members=1, most_loss=0.99, threads=1)
+    found = compress_model(exported, out=out, table=rooms.train, options=options)
+    first, distilled, members = found["steps"]
+    assert distilled["step"] == "distilled into tiny of note, table"
+    assert distilled["kept"]
+    assert distilled["scores"]["event"]["metric"] == "accuracy"
+    assert distilled["size_bytes"] < first["size_bytes"]
+    assert members["step"].startswith("1 of 5 members")
+    small = Runtime(out, threads=1)
+    assert small.fields == ("note", "table")
+    assert small.model_id == found["model_id"]
+    assert json.loads((out / "model" / "model.json").read_text())["compressed"]["of"] == found["model"]
+    assert small.predict(room_rows(rooms.test, 1))[0].targets["event"].value
+    # The student is a model of its own, for PyTorch too
+    assert omnifuse.load(tmp_path / "small-student").fields == ("note", "table")
+
+
+def test_a_student_of_another_table_needs_rows_to_judge_on(exported, rooms, capsys):
+    code, error = says(capsys, exported, "--distil", "tiny", "--table", rooms.test)
+    assert code == 2
+    assert "is not the table that the model learnt from" in error
+    assert "--check TABLE" in error
+
+
+def test_what_a_student_needs_is_told_before_it_is_trained(exported, rooms, tmp_path, monkeypatch):
+    from omnifuse.api import compressing
+    from omnifuse.api.check_rows import rows_held_back
+
+    options, out = CompressOptions(student=Lesson("tiny"), threads=1), tmp_path / "small"
+    monkeypatch.setattr(compressing, "distil", lambda *_, **__: pytest.fail("trained"))
+    home = tmp_path / "small-student"
+    home.mkdir()
+    (home / "precious.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"small-student', which holds 'precious\.txt'"):
+        compress_model(exported, out=out, table=rooms.train, options=options)
+    (home / "precious.txt").unlink()
+    unlabelled = lambda *found: replace(rows_held_back(*found), truths={})  # noqa: E731
+    monkeypatch.setattr(compressing, "rows_held_back", unlabelled)
+    with pytest.raises(InputError, match="a student is judged by labels, and there are none"):
+        compress_model(exported, out=out, table=rooms.train, options=options)
+    with pytest.raises(InputError, match="needs rows with labels"):
+        compress_model(exported, out=out, options=CompressOptions(budget="1% accuracy", threads=1))
+
+
+def test_heads_are_found_in_the_graphs_of_the_library(exported):
+    from omnifuse.deploy.artefact import load_artefact
+    from omnifuse.deploy.graph_set import read_graphs
+    from omnifuse.deploy.held_back import load_held_back
+    from omnifuse.deploy.prune_heads import prune_heads
+    from omnifuse.deploy.trial import Trial
+
+    graphs = read_graphs(exported / "model", load_artefact(exported).model_id)
+    trial = Trial(load_held_back(exported, tuple(graphs.signature.fields)), threads=1)
+    file = graphs.signature.fields["note"].file
+    pruned, removed = prune_heads(graphs.contents[file], trial.feeds(graphs)[file], 0.5)
+    # 5 members of one block with 2 heads
+    assert removed == 5
+    assert np.isfinite(
+        trial.answers(graphs.with_graph(file, pruned))[tuple(graphs.signature.fields)].fused["event"]
+    ).all()

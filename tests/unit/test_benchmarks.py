@@ -338,6 +338,16 @@ def test_page_with_speed():
     assert "| import omnifuse | 0.1200 | s | <= 0.3 |" in page.page([], speed)
 
 
+def test_page_with_smaller_graphs():
+    form = {"bytes": 4_000_000, "relative_error": 0.0, "ms": {"1": 10.0}, "times_as_fast": {"1": 1.0}}
+    int8 = {"bytes": 1_000_000, "relative_error": 0.021, "ms": {"1": 5.0}, "times_as_fast": {"1": 2.0}}
+    found = {
+        "tree": "0123456789abcdef", "dirty": False, "load": [0.1, 0.1, 0.1], "hardware": fake_recipe()["hardware"],
+        "dim": 768, "depth": 12, "tokens": 128, "forms": {"fp32": form, "int8 dynamic": int8},
+    }  # fmt: skip
+    assert "| int8 dynamic | 1.0 MB | 5.0 ms (2.00 x) | 2.1% |" in page.page([], None, {"compress": found})
+
+
 def test_page_with_a_graphics_card():
     found = {
         "tree": "0123456789abcdef", "dirty": False, "load": [0.1, 0.1, 0.1],

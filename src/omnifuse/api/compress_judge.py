@@ -69,7 +69,7 @@ class Judgement:
         """The largest loss of a target; None without labels."""
         return max((item.loss for item in self.scores.values()), default=None)
 
-    def harm(self, most_loss: float) -> str:
+    def harm(self, most_loss: float, limits: Mapping[str, float] | None = None) -> str:
         """Why the graphs may not stay, "" where they may.
 
         Without labels the answers have to agree. With labels the score may fall by `most_loss`; or by more where the
@@ -77,14 +77,30 @@ class Judgement:
 
         Args:
             most_loss: Share of the score.
+            limits: Metric to such a share where it is another one.
         """
         if not self.scores:
             few = f"{self.agreement:.1%} of the answers agree, below {LEAST_AGREEMENT:.0%}"
             return "" if self.agreement >= LEAST_AGREEMENT else few
         for name, item in self.scores.items():
-            if item.loss > most_loss and not (item.unsure and self.agreement >= LEAST_AGREEMENT):
-                return f"{item.metric} of '{name}' falls by {item.loss:.2%}, more than {most_loss:.2%}"
+            most = (limits or {}).get(item.metric, most_loss)
+            if item.loss > most and not (item.unsure and self.agreement >= LEAST_AGREEMENT):
+                return f"{item.metric} of '{name}' falls by {item.loss:.2%}, more than {most:.2%}"
         return ""
+
+
+@dataclass(frozen=True)
+class TargetAnswers:
+    """Calibrated answers of one target: as `TargetReadout.scores` gives them, and of classes the chosen ones (B,)."""
+
+    scores: np.ndarray
+    chosen: np.ndarray | None
+
+    @classmethod
+    def of(cls, readout: TargetReadout, raw: RawOutputs) -> TargetAnswers:
+        """From raw outputs."""
+        scores = readout.scores(raw)
+        return cls(scores, readout.choose(scores) if readout.target.kind is TaskKind.CLASSIFICATION else None)
 
 
 class Judge:
@@ -93,8 +109,9 @@ class Judge:
     Args:
         readouts: Target to its readout.
         fields: Of the model in order.
-        reference: What the exported graphs answer.
+        reference: What its graphs answer as exported.
         truths: Target to the rows' encoded labels; those without any known label are not scored.
+        wanted: For each subset target to the answers that are compared with, where they are another model's.
     """
 
     def __init__(
@@ -103,11 +120,35 @@ class Judge:
         fields: Subset,
         reference: Answers,
         truths: Mapping[str, np.ndarray],
+        *,
+        wanted: Mapping[Subset, Mapping[str, TargetAnswers]] | None = None,
     ) -> None:
         self.readouts, self.fields, self.reference = readouts, fields, reference
         self.truths = {
             name: truth for name, truth in truths.items() if known_rows(readouts[name].target.kind, truth).any()
         }
+
+        self.wanted = wanted or {
+            subset: {name: TargetAnswers.of(readout, raw) for name, readout in readouts.items()}
+            for subset, raw in reference.items()
+        }
+
+    def of_student(self, readouts: Mapping[str, TargetReadout], fields: Subset, reference: Answers) -> Judge:
+        """The judge of a student's graphs, by the same answers and labels.
+
+        What it answers without a field is held against what its teacher answers without that field; whole rows against
+        whole rows, also where it does not read all fields of its teacher.
+
+        Args:
+            readouts: Target to the student's readout.
+            fields: That it reads.
+            reference: What its graphs answer as exported.
+        """
+        wanted = {}
+        for subset in reference:
+            hidden = set(fields) - set(subset)
+            wanted[subset] = self.wanted[tuple(name for name in self.fields if name not in hidden)]
+        return Judge(readouts, fields, reference, self.truths, wanted=wanted)
 
     @property
     def metrics(self) -> list[str]:
@@ -118,7 +159,8 @@ class Judge:
         """Judge the answers of other graphs to the same rows."""
         shares = {
             subset: min(
-                _agreement(readout, self.reference[subset], answers[subset]) for readout in self.readouts.values()
+                _agreement(readout, self.wanted[subset][name], TargetAnswers.of(readout, answers[subset]))
+                for name, readout in self.readouts.items()
             )
             for subset in self.reference
         }
@@ -128,30 +170,29 @@ class Judge:
     def _score(self, name: str, raw: RawOutputs) -> TargetScore:
         readout, truth = self.readouts[name], self.truths[name]
         target, metric = readout.target, MAIN_METRIC[readout.target.kind]
-        before, after = readout.scores(self.reference[self.fields]), readout.scores(raw)
-        chosen = [readout.choose(item) if target.kind is TaskKind.CLASSIFICATION else None for item in (before, after)]
-        found = with_intervals(target.kind, truth, after, target.classes, chosen=chosen[1])[metric]
-        was = score(target.kind, truth, before, target.classes, chosen=chosen[0])[metric]
+        wanted, answers = self.wanted[self.fields][name], TargetAnswers.of(readout, raw)
+        before, after = wanted.scores, answers.scores
+        found = with_intervals(target.kind, truth, after, target.classes, chosen=answers.chosen)[metric]
+        was = score(target.kind, truth, before, target.classes, chosen=wanted.chosen)[metric]
         value = found["value"]
         loss = 0.0 if value is None or was is None else (was - value) / (was if was > 0 else 1.0)
-        if target.kind is TaskKind.CLASSIFICATION:
+        if wanted.chosen is not None and answers.chosen is not None:
             # What is answered counts, which is not always the most probable class
-            before, after = (np.eye(len(target.classes))[one] for one in chosen if one is not None)
+            before, after = (np.eye(len(target.classes))[one] for one in (wanted.chosen, answers.chosen))
         test = paired_test(target.kind, truth, before, after)
         unsure = test["low"] is not None and test["high"] is not None and test["low"] <= 0.0 <= test["high"]
         return TargetScore(metric, value, found["low"], found["high"], loss, unsure)
 
 
-def _agreement(readout: TargetReadout, reference: RawOutputs, other: RawOutputs) -> float:
+def _agreement(readout: TargetReadout, wanted: TargetAnswers, found: TargetAnswers) -> float:
     """Share of rows with the same class (tags: the same set; numbers: about the same)."""
-    first, second = readout.scores(reference), readout.scores(other)
-    kind = readout.target.kind
+    first, second, kind = wanted.scores, found.scores, readout.target.kind
     if kind is TaskKind.REGRESSION:
         same = np.abs(first - second) <= SAME_NUMBER * readout.scale
     elif kind is TaskKind.TAGGING:
         same = ((first >= 0.5) == (second >= 0.5)).all(axis=1)
     elif kind is TaskKind.CLASSIFICATION:
-        same = readout.choose(first) == readout.choose(second)
+        same = np.asarray(wanted.chosen == found.chosen)
     else:
         same = first.argmax(axis=1) == second.argmax(axis=1)
     return float(same.mean()) if len(same) else 1.0

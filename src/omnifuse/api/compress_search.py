@@ -14,33 +14,39 @@ from omnifuse.api.compress_steps import Compressor
 from omnifuse.deploy.graph_set import GraphSet
 from omnifuse.errors import InputError
 
-# Of the channels that are left, so many go at a time, and so often at most
+# Of the channels and heads that are left, so many go at a time, and so often at most
 PRUNED_AT_ONCE, MOST_PRUNINGS = 0.25, 5
 
 
-def search(compressor: Compressor, budget: Budget, allowed: Collection[str]) -> None:
+def search(
+    compressor: Compressor,
+    budget: Budget,
+    allowed: Collection[str],
+    *,
+    fewest: int = 1,
+    share: float = PRUNED_AT_ONCE,
+) -> None:
     """Compress until the budget is met.
 
     Args:
         compressor: Of the graphs as exported; it never loses more of the score than it was told.
         budget: What to keep to. A budget of the score lets every step go as far as it does no harm.
         allowed: Of "members", "int8" and "prune".
+        fewest: So many members stay at least.
+        share: Of the channels and heads that are left, so much goes at a time.
 
     Raises:
         InputError: It cannot be met; names the nearest that was reached.
     """
     if budget.kind == "score":
-        _as_far_as_harmless(compressor, allowed)
+        _as_far_as_harmless(compressor, allowed, fewest, share)
         return
     if _met(compressor, budget):
         return
     if "members" in allowed:
-        count = compressor.graphs.signature.num_members
-        compressor.fewer_members(
-            list(range(count - 1, 0, -1)), enough=lambda graphs: _enough(compressor, budget, graphs)
-        )
+        compressor.fewer_members(_counts(compressor, fewest), enough=lambda graphs: _enough(compressor, budget, graphs))
     if not _met(compressor, budget):
-        _int8_and_pruned(compressor, budget, allowed)
+        _int8_and_pruned(compressor, budget, allowed, share)
     if not _met(compressor, budget):
         now = compressor.now
         done = [step.name for step in compressor.steps[1:] if step.kept]
@@ -52,18 +58,23 @@ def search(compressor: Compressor, budget: Budget, allowed: Collection[str]) -> 
         )
 
 
-def _as_far_as_harmless(compressor: Compressor, allowed: Collection[str]) -> None:
+def _counts(compressor: Compressor, fewest: int) -> list[int]:
+    """Numbers of members to try."""
+    return list(range(compressor.graphs.signature.num_members - 1, fewest - 1, -1))
+
+
+def _as_far_as_harmless(compressor: Compressor, allowed: Collection[str], fewest: int, share: float) -> None:
     if "members" in allowed:
-        compressor.fewer_members(list(range(compressor.graphs.signature.num_members - 1, 0, -1)))
+        compressor.fewer_members(_counts(compressor, fewest))
     if "prune" in allowed:
         for _ in range(MOST_PRUNINGS):
-            if not compressor.prune(PRUNED_AT_ONCE):
+            if not compressor.prune(share):
                 break
     if "int8" in allowed:
         compressor.int8()
 
 
-def _int8_and_pruned(compressor: Compressor, budget: Budget, allowed: Collection[str]) -> None:
+def _int8_and_pruned(compressor: Compressor, budget: Budget, allowed: Collection[str], share: float) -> None:
     """Int8, then pruned a little more each time and int8 again, until it is enough."""
     for number in range(MOST_PRUNINGS + 1):
         before = compressor.graphs
@@ -80,9 +91,9 @@ def _int8_and_pruned(compressor: Compressor, budget: Budget, allowed: Collection
             else step
             for step in compressor.steps
         ]
-        if not compressor.prune(PRUNED_AT_ONCE):
+        if not compressor.prune(share):
             # Nothing is gained by pruning more: what was reached before stays
-            compressor.graphs, compressor.steps = after, [*steps, compressor.steps[-1]]
+            compressor.graphs, compressor.steps = after, [*steps, *compressor.steps[len(steps) :]]
             return
 
 

@@ -6,7 +6,8 @@ budget of size only the size counts, under one of time only the time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -14,12 +15,16 @@ from omnifuse.api.compress_judge import Judge, Judgement, member_order
 from omnifuse.deploy.fewer_members import keep_members
 from omnifuse.deploy.graph_set import GraphSet
 from omnifuse.deploy.prune import prune_channels
-from omnifuse.deploy.quantise import quantise_dynamic, quantise_static
+from omnifuse.deploy.prune_heads import prune_heads
+from omnifuse.deploy.quantise import noisiest_layers, quantise_dynamic, quantise_static
 from omnifuse.deploy.trial import Feed, Trial
 
 Goal = Literal["both", "time", "size", "score"]
 GAIN = 0.05
 INT8, FP32 = "int8", "fp32"
+# Where int8 does harm, so many of the dense layers stay in fp32, the noisiest first
+KEPT_SHARES = (0.1, 0.3)
+Prune = Callable[[bytes, Sequence[Mapping[str, Any]], float], tuple[bytes, int]]
 
 
 @dataclass(frozen=True)
@@ -92,14 +97,25 @@ class Compressor:
         graphs: As exported.
         goal: What a step has to better.
         most_loss: Share of the score that may be lost, all steps together.
+        limits: Metric to such a share where it is another one.
 
     Attributes:
         graphs: As they are after the steps so far.
         steps: What was tried, the exported graphs first.
     """
 
-    def __init__(self, trial: Trial, judge: Judge, graphs: GraphSet, *, goal: Goal, most_loss: float) -> None:
-        self.trial, self.judge, self.goal, self.most_loss = trial, judge, goal, most_loss
+    def __init__(
+        self,
+        trial: Trial,
+        judge: Judge,
+        graphs: GraphSet,
+        *,
+        goal: Goal,
+        most_loss: float,
+        limits: Mapping[str, float] | None = None,
+    ) -> None:
+        self.trial, self.judge, self.goal = trial, judge, goal
+        self.most_loss, self.limits = most_loss, dict(limits or {})
         self.graphs = graphs
         row_ms = trial.row_ms({"now": graphs})["now"]
         self.steps = [Step("as exported", graphs.size_bytes, row_ms, judge(judge.reference), True, "")]
@@ -108,6 +124,22 @@ class Compressor:
     def now(self) -> Step:
         """The last step that was kept."""
         return next(step for step in reversed(self.steps) if step.kept)
+
+    def student(self, name: str, trial: Trial, judge: Judge, graphs: GraphSet) -> bool:
+        """Go on with another model's graphs where they pay; says whether they do.
+
+        Args:
+            name: Of the step.
+            trial: The same rows, as that model reads them.
+            judge: Of its answers, by those of the graphs as exported.
+            graphs: That may take the place of those so far.
+        """
+        judged = judge(judge.reference)
+        harm = judged.harm(self.most_loss, self.limits)
+        if not self._add(name, graphs, judged, harm, trial=trial):
+            return False
+        self.trial, self.judge = trial, judge
+        return True
 
     def fewer_members(self, counts: list[int], *, enough: Callable[[GraphSet], bool] | None = None) -> None:
         """Keep so few members as do no harm.
@@ -125,7 +157,7 @@ class Compressor:
         for count in counts:
             kept = sorted(order[:count])
             judged = self.judge({subset: raw.members(kept) for subset, raw in self.judge.reference.items()})
-            harm = judged.harm(self.most_loss)
+            harm = judged.harm(self.most_loss, self.limits)
             if not harm:
                 best = (kept, judged)
                 if enough is None or not enough(keep_members(whole, kept)):
@@ -139,17 +171,26 @@ class Compressor:
             self._add(name(best[0]), keep_members(whole, best[0]), best[1], "")
 
     def prune(self, share: float) -> bool:
-        """Take a share of the hidden channels out of every pair of dense layers; says whether it was kept."""
+        """Take a share of the hidden channels, then of the heads, out of every graph; says whether either was kept."""
+        channels = self._prune(share, prune_channels, "channels")
+        heads = self._prune(share, prune_heads, "heads")
+        return channels or heads
+
+    def _prune(self, share: float, prune: Prune, what: str) -> bool:
         before = self.graphs
         feeds = self.trial.feeds(before)
         contents, removed = dict(before.contents), 0
-        for file in before.contents:
-            contents[file], count = prune_channels(before.contents[file], feeds[file], share)
-            removed += count
-        pruned = GraphSet(before.signature, contents)
-        judged = self.judge(self.trial.answers(pruned))
-        name = f"pruned by {share:.0%} ({removed} channels)"
-        return self._add(name, pruned, judged, judged.harm(self.most_loss) if removed else "no channels to prune")
+        for file, content in before.contents.items():
+            pruned, count = prune(content, feeds[file], share)
+            if count and self.trial.runs(pruned, feeds[file][0]):
+                contents[file], removed = pruned, removed + count
+        name = f"pruned by {share:.0%} ({removed} {what})"
+        if not removed:
+            self.steps.append(replace(self.now, name=name, kept=False, why=f"no {what} to prune", graphs=()))
+            return False
+        graphs = GraphSet(before.signature, contents)
+        judged = self.judge(self.trial.answers(graphs))
+        return self._add(name, graphs, judged, judged.harm(self.most_loss, self.limits))
 
     def int8(self) -> None:
         """Quantise each graph where that pays and does no harm."""
@@ -180,25 +221,55 @@ class Compressor:
             return graphs, _because(stays, "no row has the field")
         made = {name: found for name, found in _quantised(content, feeds) if found is not None}
         failed = [name for name, found in made.items() if not self.trial.runs(found, row_feeds[0])]
-        why = "; ".join(f"{name}: the runtime cannot run it" for name in failed)
+        why = [f"{name}: the runtime cannot run it" for name in failed]
         made = {name: found for name, found in made.items() if name not in failed}
         if failed and not made:
-            return graphs, _because(stays, why)
+            return graphs, _because(stays, "; ".join(why))
         if not made:
             return graphs, _because(stays, "nothing in it can be quantised")
         ms = self.trial.graph_ms({FP32: content, **made}, row_feeds)
         for form in sorted(made, key=lambda name: len(made[name]) if self.goal == "size" else ms[name]):
-            smaller = made[form]
-            choice = GraphChoice(file, form, (len(content), len(smaller)), (ms[FP32], ms[form]), "")
-            reason = self._gain(len(content), len(smaller), ms[FP32], ms[form])
-            if not reason:
-                candidate = graphs.with_graph(file, smaller)
-                answers = self.trial.answers(candidate)
-                reason = owed(answers).harm(self.most_loss) or self.judge(answers).harm(self.most_loss)
-                if not reason:
-                    return candidate, _because(choice, _gained(choice))
-            why += ("; " if why else "") + f"{form}: {reason}"
-        return graphs, _because(GraphChoice(file, FP32, stays.size_bytes, (ms[FP32], ms[FP32]), ""), why)
+            choice = GraphChoice(file, form, (len(content), len(made[form])), (ms[FP32], ms[form]), "")
+            candidate, choice = self._quantised_graph(graphs, choice, made[form], owed)
+            if candidate is None and choice.form != FP32:
+                candidate, choice = self._partly_quantised(graphs, choice, owed, fed)
+            if candidate is not None:
+                return candidate, choice
+            why.append(f"{form}: {choice.why}")
+        return graphs, _because(replace(stays, ms=(ms[FP32], ms[FP32])), "; ".join(why))
+
+    def _quantised_graph(
+        self, graphs: GraphSet, choice: GraphChoice, content: bytes, owed: Judge
+    ) -> tuple[GraphSet | None, GraphChoice]:
+        """The graphs with one of them quantised, None where that does harm; or, in form fp32, where it does not pay."""
+        assert choice.ms is not None
+        reason = self._gain(*choice.size_bytes, *choice.ms)
+        if reason:
+            return None, replace(choice, form=FP32, why=reason)
+        candidate = graphs.with_graph(choice.file, content)
+        answers = self.trial.answers(candidate)
+        reason = owed(answers).harm(self.most_loss, self.limits) or self.judge(answers).harm(
+            self.most_loss, self.limits
+        )
+        return (None, _because(choice, reason)) if reason else (candidate, _because(choice, _gained(choice)))
+
+    def _partly_quantised(
+        self, graphs: GraphSet, choice: GraphChoice, owed: Judge, fed: tuple[list[Feed], list[Feed]]
+    ) -> tuple[GraphSet | None, GraphChoice]:
+        """The same with the layers that suffer most left as they are, as few as do."""
+        content, (feeds, row_feeds) = graphs.contents[choice.file], fed
+        layers = noisiest_layers(content, feeds)
+        for count in sorted({math.ceil(share * len(layers)) for share in KEPT_SHARES if len(layers) > 1}):
+            found = _quantised(content, feeds, layers[:count])
+            made = next((item for name, item in found if name == choice.form), None)
+            if made is None or not self.trial.runs(made, row_feeds[0]):
+                break
+            ms = self.trial.graph_ms({FP32: content, choice.form: made}, row_feeds)
+            tried = replace(choice, size_bytes=(len(content), len(made)), ms=(ms[FP32], ms[choice.form]))
+            candidate, tried = self._quantised_graph(graphs, tried, made, owed)
+            if candidate is not None:
+                return candidate, _because(tried, f"{tried.why}; {count} of {len(layers)} layers stay in fp32")
+        return None, choice
 
     def _gain(self, size: int, smaller: int, ms: float, faster: float) -> str:
         """Why a change does not pay, "" where it does."""
@@ -222,9 +293,11 @@ class Compressor:
         choices: tuple[GraphChoice, ...] = (),
         *,
         paid: bool = False,
+        trial: Trial | None = None,
     ) -> bool:
-        """Measure a step, keep it where nothing speaks against it."""
-        ms = self.trial.row_ms({"before": self.graphs, "after": graphs})
+        """Measure a step, keep it where nothing speaks against it; of another model, with its own rows in `trial`."""
+        beside = {"after": (trial or self.trial, graphs)}
+        ms = self.trial.row_ms({"before": self.graphs}, beside=beside)
         before = self.graphs.size_bytes
         why = harm or ("" if paid else self._gain(before, graphs.size_bytes, ms["before"], ms["after"]))
         kept = not why
@@ -235,9 +308,9 @@ class Compressor:
         return kept
 
 
-def _quantised(content: bytes, feeds: list[Feed]) -> Iterator[tuple[str, bytes | None]]:
-    yield "dynamic", quantise_dynamic(content)
-    yield "static", quantise_static(content, feeds)
+def _quantised(content: bytes, feeds: list[Feed], keep: Collection[str] = ()) -> Iterator[tuple[str, bytes | None]]:
+    yield "dynamic", quantise_dynamic(content, keep=keep)
+    yield "static", quantise_static(content, feeds, keep=keep)
 
 
 def _because(choice: GraphChoice, why: str) -> GraphChoice:

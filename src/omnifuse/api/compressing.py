@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from omnifuse.api.check_rows import CheckRows, rows_held_back, rows_of_table
 from omnifuse.api.compress_budget import Budget, read_budget
 from omnifuse.api.compress_judge import Judge
-from omnifuse.api.compress_search import search
+from omnifuse.api.compress_search import PRUNED_AT_ONCE, search
 from omnifuse.api.compress_steps import Compressor
-from omnifuse.data.pack import Pack
-from omnifuse.data.tables import open_table
-from omnifuse.data.targets import encode_target
+from omnifuse.api.distilling import (
+    Lesson,
+    check_home,
+    check_lesson,
+    distil,
+    open_lesson_table,
+    read_student,
+    student_folder,
+)
+from omnifuse.api.options import Listener, silent
+from omnifuse.data.tables import Table
 from omnifuse.deploy.artefact import Artefact, find_model_folder, load_artefact
 from omnifuse.deploy.compressed import check_out, compressed_folder, save_compressed
 from omnifuse.deploy.description import described
-from omnifuse.deploy.graph_set import read_graphs
-from omnifuse.deploy.held_back import load_held_back, load_held_back_labels
+from omnifuse.deploy.graph_set import GraphSet, read_graphs
 from omnifuse.deploy.quantise import need_quantisation
 from omnifuse.deploy.runtime import Runtime
 from omnifuse.deploy.trial import Trial
 from omnifuse.errors import InputError
 from omnifuse.evaluation.metrics import MAIN_METRIC
 
-# Of a table that is given, so many rows are looked at
-MOST_CHECKED = 512
 # Share of the score that may be lost
 MOST_LOSS = 0.005
 
@@ -39,11 +42,12 @@ class CompressOptions:
 
     Attributes:
         int8: Quantise.
-        members: Keep so many; 0 leaves the number open.
-        prune: Share of the hidden channels to take out, 0 for none.
+        members: Keep so many, with a budget at least so many; 0 leaves the number open.
+        prune: Share of the hidden channels and of the heads to take out, with a budget at a time; 0 for none.
         budget: "20 ms", "5 MB" or "1% accuracy": steps are searched until it is met; "" for none.
         most_loss: Share of the score that may be lost.
         threads: Of each graph; None leaves it to ONNX Runtime.
+        student: Fit a smaller model to the answers first; None for none.
     """
 
     int8: bool = False
@@ -52,25 +56,12 @@ class CompressOptions:
     budget: str = ""
     most_loss: float = MOST_LOSS
     threads: int | None = None
+    student: Lesson | None = None
 
     @property
     def open(self) -> bool:
-        """Whether no step is named."""
+        """Whether no step but a student is named."""
         return not (self.int8 or self.members or self.prune)
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Rows that graphs are judged on: decoded, with target to labels, and what they are in words."""
-
-    packs: dict[str, Pack]
-    truths: dict[str, np.ndarray]
-    words: str
-
-    @property
-    def count(self) -> int:
-        """Their number."""
-        return len(next(iter(self.packs.values())).present)
 
 
 def compress_model(
@@ -78,15 +69,20 @@ def compress_model(
     *,
     out: str | Path | None = None,
     check: Any = None,
+    table: Any = None,
     options: CompressOptions | None = None,
+    progress: Listener | None = None,
 ) -> dict[str, Any]:
     """Try steps that make the graphs of a model smaller, keep those that pay, and write what they make.
 
     Args:
         folder: A run folder or the model folder in it, after `omnifuse export`; it stays as it is.
-        out: Where the compressed model goes; None for `compressed/` in the run folder.
+        out: Where the compressed model goes; None for `compressed/` in the run folder. A student's run folder goes
+            beside it, as `compressed-student/`.
         check: Labelled table whose first 512 rows are judged on; None takes the rows that `fit` held back.
+        table: What a student learns from: the table that the model learnt from, which the run folder does not keep.
         options: What is to be done.
+        progress: Hears of the training of a student, as in `fit`.
 
     Returns:
         What `compress.json` holds; "out" is None where no step pays, and nothing is written then.
@@ -107,32 +103,47 @@ def compress_model(
     _check_options(options, graphs.signature.num_members)
     goes = compressed_folder(place) if out is None else Path(out)
     check_out(goes)
+    lesson_table = _lesson_table(place, artefact, options, table, other=check is not None)
     readouts = described(artefact.manifest).readouts
     budget = _budget(options, [MAIN_METRIC[item.target.kind] for item in readouts.values()])
-    rows = _rows(place, artefact, tuple(graphs.signature.fields), check)
-    if budget is not None and budget.kind == "score" and not rows.truths:
+    rows = rows_held_back(place, artefact) if check is None else rows_of_table(Runtime(place), check)
+    trial = Trial(rows.packs, threads=options.threads)
+    judge = Judge(readouts, tuple(graphs.signature.fields), trial.answers(graphs), rows.truths)
+    if budget is not None and budget.kind == "score" and budget.metric not in judge.metrics:
         raise InputError(
             f"--budget '{budget.words}' needs rows with labels", fix="Give a labelled table: --check TABLE"
         )
-
-    trial = Trial(rows.packs, threads=options.threads)
-    judge = Judge(readouts, tuple(graphs.signature.fields), trial.answers(graphs), rows.truths)
+    if options.student is not None:
+        check_home(student_folder(goes))
+        if not judge.metrics:
+            raise InputError(
+                "a student is judged by labels, and there are none",
+                where=rows.words,
+                fix="Give a labelled table: --check TABLE",
+            )
     compressor = Compressor(
         trial,
         judge,
         graphs,
         goal=budget.kind if budget is not None else "both",
-        most_loss=budget.limit if budget is not None and budget.kind == "score" else options.most_loss,
+        most_loss=options.most_loss,
+        limits={budget.metric: budget.limit} if budget is not None and budget.kind == "score" else None,
     )
+    shipped = artefact
+    if options.student is not None and lesson_table is not None:
+        home = student_folder(goes)
+        distil(Runtime(place), lesson_table, options.student, out=home, listen=progress or silent)
+        shipped = _student(compressor, artefact, home, rows, options, check=check)
     if budget is not None:
-        search(compressor, budget, _allowed(options))
+        fewest, share = max(options.members, 1), options.prune or PRUNED_AT_ONCE
+        search(compressor, budget, _allowed(options), fewest=fewest, share=share)
     else:
         _named(compressor, options)
-    report = _report(compressor, artefact, rows, options, graphs_before=graphs)
+    report = _report(compressor, artefact, rows, options, exported=(trial, graphs))
     if compressor.graphs is graphs:
         return {**report, "out": None}
     report["out"] = str(goes)
-    model_id = save_compressed(goes, artefact, compressor.graphs, report)
+    model_id = save_compressed(goes, shipped, compressor.graphs, report, of=artefact.model_id)
     return {**report, "model_id": model_id}
 
 
@@ -146,8 +157,39 @@ def _check_options(options: CompressOptions, num_members: int) -> None:
         raise InputError(f"--loss {options.most_loss:g} is no share", fix="Give one from 0 to below 1, such as 0.01")
 
 
+def _lesson_table(
+    place: Path, artefact: Artefact, options: CompressOptions, source: Any, *, other: bool
+) -> Table | None:
+    """The table that a student learns from; None without a student."""
+    if options.student is None:
+        if source is not None:
+            raise InputError("a table is given and no student", fix="Add --distil PRESET, or leave --table out")
+        return None
+    check_lesson(options.student, described(artefact.manifest).schema)
+    if source is None:
+        raise InputError(
+            "a student needs the rows that the model learnt from",
+            where="the run folder keeps none of them",
+            fix="Give their table: --table TABLE",
+        )
+    return open_lesson_table(Runtime(place), source, options.student, other=other)
+
+
 def _budget(options: CompressOptions, metrics: list[str]) -> Budget | None:
     return read_budget(options.budget, sorted(set(metrics))) if options.budget else None
+
+
+def _student(
+    compressor: Compressor, artefact: Artefact, home: Path, rows: CheckRows, options: CompressOptions, *, check: Any
+) -> Artefact:
+    """Try the student in a folder; the model that is gone on with."""
+    assert options.student is not None
+    student = read_student(home, rows, check=check)
+    trial = student.trial(options.threads)
+    read = f" of {', '.join(options.student.fields)}" if options.student.fields else ""
+    name = f"distilled into {options.student.preset}{read}"
+    kept = compressor.student(name, trial, student.judge(compressor.judge, trial), student.graphs)
+    return student.artefact if kept else artefact
 
 
 def _allowed(options: CompressOptions) -> set[str]:
@@ -159,57 +201,34 @@ def _allowed(options: CompressOptions) -> set[str]:
 
 def _named(compressor: Compressor, options: CompressOptions) -> None:
     """The steps that were named. Members are left out first: what follows then has less to do."""
-    count = compressor.graphs.signature.num_members
-    if options.members or options.open:
-        compressor.fewer_members([options.members] if options.members else list(range(count - 1, 0, -1)))
+    count, nothing = compressor.graphs.signature.num_members, options.open and options.student is None
+    if options.members or nothing:
+        counts = [options.members] if options.members else list(range(count - 1, 0, -1))
+        compressor.fewer_members([number for number in counts if number < count])
     if options.prune:
         compressor.prune(options.prune)
-    if options.int8 or options.open:
+    if options.int8 or nothing:
         compressor.int8()
 
 
-def _rows(place: Path, artefact: Artefact, fields: tuple[str, ...], check: Any) -> _Rows:
-    readouts = described(artefact.manifest).readouts
-    if check is not None:
-        runtime = Runtime(place)
-        table = next(iter(runtime.opened(open_table(check)).batches(MOST_CHECKED)))
-        named = {name: item.target for name, item in readouts.items() if name in table.columns}
-        if not named:
-            raise InputError(
-                f"the table has none of the label columns {', '.join(readouts)}",
-                where=f"its columns are {', '.join(table.columns)}",
-                fix="Give a labelled table, or leave --check out",
-            )
-        truths = {name: encode_target(table.cells(name), target) for name, target in named.items()}
-        return _Rows(runtime.decode(table).packs, truths, f"{table.num_rows} rows of {check}")
-    packs = load_held_back(place.parent, fields)
-    if packs is None:
-        raise InputError(
-            "there are no rows to judge smaller graphs on",
-            where=f"the run folder of '{place}' keeps none",
-            fix="Give a labelled table with the model's fields: --check TABLE",
-        )
-    truths = load_held_back_labels(place.parent, tuple(readouts))
-    rows = _Rows(packs, truths, "")
-    words = f"{rows.count} rows held back by fit" + ("" if truths else ", which kept no labels")
-    if "out-of-fold" in str(artefact.manifest.get("data", {}).get("scored_on", "")):
-        words += "; each was learnt from by all members but one, so only losses count, not the scores"
-    return replace(rows, words=words)
-
-
 def _report(
-    compressor: Compressor, artefact: Artefact, rows: _Rows, options: CompressOptions, *, graphs_before: Any
+    compressor: Compressor,
+    artefact: Artefact,
+    rows: CheckRows,
+    options: CompressOptions,
+    *,
+    exported: tuple[Trial, GraphSet],
 ) -> dict[str, Any]:
-    both: Mapping[str, Any] = {"before": graphs_before, "after": compressor.graphs}
-    ms = compressor.trial.row_ms(both)
+    trial, graphs = exported
+    ms = trial.row_ms({"before": graphs}, beside={"after": (compressor.trial, compressor.graphs)})
     return {
         "model": artefact.model_id,
         "rows": rows.count,
         "judged_on": rows.words,
         "most_loss": compressor.most_loss,
         "budget": options.budget or None,
-        "members": [graphs_before.signature.num_members, compressor.graphs.signature.num_members],
-        "size_bytes": [graphs_before.size_bytes, compressor.graphs.size_bytes],
+        "members": [graphs.signature.num_members, compressor.graphs.signature.num_members],
+        "size_bytes": [graphs.size_bytes, compressor.graphs.size_bytes],
         "row_ms": [ms["before"], ms["after"]],
         "steps": [step.to_json() for step in compressor.steps],
     }

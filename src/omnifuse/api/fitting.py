@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from omnifuse.api.options import (
     ALL_FUSIONS,
     DEFAULT_MINUTES,
@@ -151,6 +153,21 @@ def fit(
     return _Fit(opened, held, options, progress or silent).run()
 
 
+def fit_student(
+    table: Table, options: FitOptions, *, schema: Schema, taught: Mapping[str, np.ndarray], listen: Listener
+) -> Model:
+    """Fit a model that learns from a teacher's answers too, as `fit` does all else.
+
+    Args:
+        table: The rows.
+        options: Of the fit; what they say of single columns is not looked at.
+        schema: Roles of the columns.
+        taught: Target to what the teacher answers to all rows, see `teaching`.
+        listen: Hears of each step.
+    """
+    return _Fit(table, table.parts.get("dev"), options, listen, schema=schema, taught=taught).run()
+
+
 def fusion_names(option: str) -> tuple[str, ...]:
     """The fusions that an option names, the one to hold the others against first.
 
@@ -176,8 +193,18 @@ def fusion_names(option: str) -> tuple[str, ...]:
 class _Fit:
     """The steps of one fit, in order."""
 
-    def __init__(self, table: Table, valid: Table | None, options: FitOptions, listen: Listener) -> None:
+    def __init__(
+        self,
+        table: Table,
+        valid: Table | None,
+        options: FitOptions,
+        listen: Listener,
+        *,
+        schema: Schema | None = None,
+        taught: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
         self.table, self.valid, self.options, self.listen = table, valid, options, listen
+        self.schema, self.taught = schema, dict(taught or {})
         self.started = time.monotonic()
         self.asked: Asked | None = None
         self.fusions = fusion_names(options.fusion)
@@ -228,7 +255,7 @@ class _Fit:
         from omnifuse.presets import choose_preset, with_settings, written_encoders
 
         options = self.options
-        schema = read_schema(self.table, options)
+        schema = self.schema or read_schema(self.table, options)
         preset = choose_preset(options.preset, schema, self.table.num_rows)
         encoders = {**written_encoders(schema), **options.encoders}
         changed = replace(preset.model, fusion=self.fusions[0], encoders=encoders)
@@ -253,6 +280,7 @@ class _Fit:
             cache=cache if any(item.modality.is_media for item in schema.inputs) else None,
             max_written=preset.max_written,
         )
+        prepared = replace(prepared, taught=self.taught)
         for note in prepared.notes:
             self.listen("note", {"text": note})
         for finding in prepared.findings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from omnifuse.api.options import FitOptions
 from omnifuse.api.partition import MemberRows
 from omnifuse.api.prepare import Prepared
+from omnifuse.api.teaching import taught
 from omnifuse.building import build_from_spec, sound_of
 from omnifuse.data.augment import Augmenter
 from omnifuse.model import MultimodalModel
@@ -54,15 +55,19 @@ class Task:
 
 
 def training_targets(prepared: Prepared, schema: Schema, rows: np.ndarray) -> dict[str, Any]:
-    """Target to tensor of all rows; numbers standardised by the rows that are learnt from."""
+    """Target to tensor of all rows, a teacher's answers mixed in; numbers standardised by the rows learnt from."""
     import torch
 
     found = {}
     for target in schema.targets:
-        encoded = prepared.targets[target.name]
+        labels = encoded = prepared.targets[target.name]
+        if target.name in prepared.taught:
+            encoded = taught(target, labels, prepared.taught[target.name])
         if target.kind is TaskKind.REGRESSION:
-            mean, scale = number_scale(encoded[rows])
-            encoded = ((encoded - mean) / scale).astype(np.float32)
+            mean, scale = number_scale(labels[rows])
+            encoded = (encoded - mean) / scale
+        if encoded.dtype == np.float64:
+            encoded = encoded.astype(np.float32)
         found[target.name] = torch.from_numpy(np.ascontiguousarray(encoded))
     return found
 
@@ -101,7 +106,8 @@ def judge_on(
     """Minus the loss on the rows that it stops by, None where there are none."""
     if not len(stop):
         return None
-    targets = training_targets(prepared, schema, train)
+    # A student too is judged by the labels alone
+    targets = training_targets(replace(prepared, taught={}), schema, train)
 
     def judge(model: MultimodalModel) -> float:
         return -RowsAtOnce(JUDGED_AT_ONCE).run(len(stop), lambda at_once: mean_loss(model, at_once))

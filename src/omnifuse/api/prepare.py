@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ class Prepared:
         folds: (R,) int fold of each row where the table stands in the order of time, or None.
         times: (R,) float rank in time of each row, or None.
         notes: Sentences on what was left out and why.
+        taught: Target to what a teacher answers to all rows, see `teaching`; empty without one.
     """
 
     table: Table
@@ -57,6 +58,7 @@ class Prepared:
     folds: np.ndarray | None
     times: np.ndarray | None
     notes: list[str]
+    taught: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def any_present(packs: dict[str, Pack], num_rows: int) -> np.ndarray:

@@ -8,13 +8,24 @@ from typing import Any
 import typer
 
 from omnifuse.cli.options import print_json, print_table
+from omnifuse.cli.progress import Progress
+from omnifuse.errors import InputError
 
 
 def compress(
     model_folder: Path = typer.Argument(..., metavar="DIR", help="Run folder or model folder, exported."),
     int8: bool = typer.Option(False, "--int8", help="Weights of 8 bits, graph by graph."),
-    members: int = typer.Option(0, "--members", metavar="K", help="Keep only K of the networks."),
-    prune: float = typer.Option(0.0, "--prune", metavar="R", help="Take this share of the hidden channels out."),
+    members: int = typer.Option(
+        0, "--members", metavar="K", help="Keep only K of the networks; K or more for a budget."
+    ),
+    prune: float = typer.Option(0.0, "--prune", metavar="R", help="Take this share of hidden channels and heads out."),
+    distil: str | None = typer.Option(None, "--distil", metavar="PRESET", help="Fit a student of this size first."),
+    table: str | None = typer.Option(None, "--table", help="What the student learns from: the table of the fit."),
+    fields: str | None = typer.Option(None, "--fields", metavar="A,B", help="All that the student reads."),
+    minutes: float | None = typer.Option(None, "--minutes", help="Upper limit for training the student; 6 by default."),
+    epochs: int | None = typer.Option(None, "--epochs", help="Fixed number of passes of the student instead."),
+    max_bad: float = typer.Option(0.01, "--max-bad", help="Of the student, as for fit."),
+    media_root: Path | None = typer.Option(None, "--media-root", help="Of the student, as for fit."),
     budget: str = typer.Option("", "--budget", help="Search for steps: '20 ms', '5 MB' or '1% accuracy'."),
     loss: float = typer.Option(0.005, "--loss", help="Share of the score that may be lost."),
     check: str | None = typer.Option(None, "--check", help="Labelled table instead of the rows held back by fit."),
@@ -24,9 +35,26 @@ def compress(
 ) -> None:
     """Write a smaller model beside the one in DIR, keeping each step only if it pays and answers stay as good."""
     from omnifuse.api.compressing import CompressOptions, compress_model
+    from omnifuse.api.distilling import Lesson
 
-    options = CompressOptions(int8, members, prune, budget, loss, threads)
-    found = compress_model(model_folder, out=out, check=check, options=options)
+    of_student = {"--fields": fields, "--minutes": minutes, "--epochs": epochs}
+    if distil is None and (given := [name for name, value in of_student.items() if value is not None]):
+        raise InputError(f"{given[0]} is for a student, and there is none", fix="Add --distil PRESET, or leave it out")
+    names = tuple(name.strip() for name in fields.split(",")) if fields else ()
+    options = CompressOptions(
+        int8=int8,
+        members=members,
+        prune=prune,
+        budget=budget,
+        most_loss=loss,
+        threads=threads,
+        student=None if distil is None else Lesson(distil, names, minutes, epochs, max_bad, media_root),
+    )
+    progress = Progress()
+    try:
+        found = compress_model(model_folder, out=out, check=check, table=table, options=options, progress=progress)
+    finally:
+        progress.close()
     if as_json:
         print_json(found)
         return

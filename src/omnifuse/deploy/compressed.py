@@ -43,23 +43,27 @@ def check_out(out: Path) -> None:
         raise InputError(f"'{out}' holds something else than a compressed model", fix="Give another folder with --out")
 
 
-def save_compressed(out: Path, artefact: Artefact, graphs: GraphSet, report: Mapping[str, Any]) -> str:
+def save_compressed(out: Path, artefact: Artefact, graphs: GraphSet, report: Mapping[str, Any], *, of: str) -> str:
     """Write `out/model/` and `out/compress.json`: all of it at once, or nothing where something fails.
 
     Args:
         out: Where; an earlier compressed model there is replaced.
-        artefact: The model that was compressed.
+        artefact: The model that was compressed, or the student that took its place.
         graphs: Smaller ones.
         report: What was tried.
+        of: Id of the model that was compressed.
 
     Returns:
         The id of the compressed model.
     """
     check_out(out)
     kept = [step["step"] for step in report["steps"][1:] if step["kept"]]
-    made = {"of": artefact.model_id, "steps": kept, "rows": report["rows"]}
-    words = f"\n## Compressed\n\nMade of model `{artefact.model_id}` by: {'; '.join(kept) or 'nothing'}. "
-    card = artefact.card + words + "The scores above are those of that model.\n"
+    made = {"of": of, "steps": kept, "rows": report["rows"]}
+    words = f"\n## Compressed\n\nMade of model `{of}` by: {'; '.join(kept) or 'nothing'}. "
+    scored = (
+        "that model" if artefact.model_id == of else f"the student `{artefact.model_id}` before it was made smaller"
+    )
+    card = artefact.card + words + f"The scores above are those of {scored}.\n"
     temporary = out.with_name(f"{out.name[:40]}.{secrets.token_hex(8)}.tmp")
     try:
         manifest = {key: value for key, value in artefact.manifest.items() if key not in ("digest", "files")}

@@ -124,12 +124,27 @@ class Trial:
         run(runner)
         return found
 
-    def row_ms(self, sets: Mapping[str, GraphSet], *, seconds: float = 2.0) -> dict[str, float]:
-        """Name to the median milliseconds of one row, the sets taking turns; decoding is not counted."""
-        runners = {name: self.runner(graphs) for name, graphs in sets.items()}
-        rows = self._timed_rows()
-        tasks = {name: [_Call(runner.raw, self.packs, row) for row in rows] for name, runner in runners.items()}
+    def row_ms(
+        self,
+        sets: Mapping[str, GraphSet],
+        *,
+        seconds: float = 2.0,
+        beside: Mapping[str, tuple[Trial, GraphSet]] | None = None,
+    ) -> dict[str, float]:
+        """Name to the median milliseconds of one row, the sets taking turns; decoding is not counted.
+
+        Args:
+            sets: Name to graphs that read these rows.
+            seconds: How long to go on.
+            beside: Name to graphs of another model, with the rows as that one reads them.
+        """
+        tasks = {name: self._row_calls(graphs) for name, graphs in sets.items()}
+        tasks |= {name: trial._row_calls(graphs) for name, (trial, graphs) in (beside or {}).items()}
         return median_ms(tasks, seconds=seconds)
+
+    def _row_calls(self, graphs: GraphSet) -> list[_Call]:
+        runner = self.runner(graphs)
+        return [_Call(runner.raw, self.packs, row) for row in self._timed_rows()]
 
     def graph_ms(self, contents: Mapping[str, bytes], feeds: list[Feed], *, seconds: float = 0.5) -> dict[str, float]:
         """Name to the median milliseconds of one graph, the graphs taking turns."""

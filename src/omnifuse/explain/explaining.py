@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ from omnifuse.readout.raw import RawOutputs
 from omnifuse.readout.target_readout import TargetReadout
 from omnifuse.schema import Input, Modality
 
+# In the place of an answer
+NOT_FINITE = "the model's answer to this row is not finite"
 # Wider tables are explained by leaving out one column at a time
 MOST_COLUMNS = 64
 
@@ -104,6 +107,7 @@ class Explaining(Answering):
         """
         check_target(self, target)
         table = self.opened(source, media_root=media_root, history=history)
+        rows = [_row_number(number) for number in rows]
         for number in rows:
             if not 0 <= number < table.num_rows:
                 raise InputError(
@@ -123,6 +127,20 @@ class Explaining(Answering):
             )
             for place in range(len(rows))
         ]
+
+
+def _row_number(number: Any) -> int:
+    """A plain whole number, also of one of numpy's.
+
+    Raises:
+        InputError: It is none.
+    """
+    try:
+        return index(number)
+    except TypeError:
+        raise InputError(
+            f"{number!r} is no number of a row", fix="Rows are counted from 0: give whole numbers"
+        ) from None
 
 
 def check_target(model: Answering, target: str | None) -> None:
@@ -161,7 +179,10 @@ def explain_decoded(
     readouts = {name: item for name, item in model.readouts.items() if target in (None, name)}
     whole = probe.subsets(there[None])
     asked = _Asked(probe, readouts, [answer for item in readouts.values() for answer in answers_of(item, whole)])
-    found = _field_shares(asked, there, seed)
+    with np.errstate(invalid="ignore"):
+        found = _field_shares(asked, there, seed)
+    if not all(np.isfinite(values).all() for values in (found.values, found.nothing, found.everything)):
+        return Explanation(row, model_id=model.model_id, error=NOT_FINITE)
     shown = [name for name, present in zip(model.fields, there, strict=True) if present]
     insides = {}
     for item in model.schema.inputs if parts else ():
@@ -274,6 +295,8 @@ def _column_parts(
     """The players are the columns of the table that have a cell; all other fields stay."""
     arrays = decoded.packs[item.name].row(row)
     places = np.flatnonzero(~arrays["missing"][0])
+    if not len(places):
+        return []
     names = [preprocessor.columns[place] for place in places]
 
     def value(playing: np.ndarray) -> np.ndarray:
@@ -285,7 +308,7 @@ def _column_parts(
     else:
         found = value(np.concatenate([np.ones((1, len(places)), bool), ~np.eye(len(places), dtype=bool)]))
         method, effects = OCCLUSION, found[0] - found[1:]
-    whats = [f"{name} = {str(_cell(decoded, name, row))[:60]}" for name in names]
+    told = [f"{name} = {str(_cell(decoded, name, row))[:60]}" for name in names]
     return [
         FieldParts(
             item.name,
@@ -293,7 +316,7 @@ def _column_parts(
             method,
             tuple(
                 Part(what, {"column": name}, float(effect))
-                for what, name, effect in zip(whats, names, effects[:, number], strict=True)
+                for what, name, effect in zip(told, names, effects[:, number], strict=True)
             ),
         )
         for number in range(len(asked.answers))

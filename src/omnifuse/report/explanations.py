@@ -71,8 +71,8 @@ def effect_text(effect: float, error: float | None = None) -> str:
     """`+1.25`, with the standard error where there is one.
 
     Example:
-        >>> effect_text(1.25), effect_text(-0.5, 0.02)
-        ('+1.25', '-0.5 \\u00b1 0.02')
+        >>> effect_text(1.25), effect_text(-0.5, 0.02).replace("\u00b1", "+-")
+        ('+1.25', '-0.5 +- 0.02')
     """
     return f"{effect:+.3g}" + ("" if error is None else f" \u00b1 {error:.1g}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.tiny_graphs import ENCODER, tiny_model
@@ -10,6 +12,7 @@ from omnifuse.api.compress_budget import read_budget
 from omnifuse.api.compress_judge import Judge, Judgement, TargetScore, member_order
 from omnifuse.api.compress_search import search
 from omnifuse.api.compress_steps import Compressor
+from omnifuse.deploy.fewer_members import keep_members
 from omnifuse.deploy.trial import Trial
 from omnifuse.errors import InputError
 
@@ -20,8 +23,9 @@ pytest.importorskip("onnxruntime")
 class SteadyTrial(Trial):
     """A row takes a millisecond a member and a megabyte, so that no test hangs on the machine's mood."""
 
-    def row_ms(self, sets, *, seconds=2.0):
-        return {name: graphs.size_bytes / 1e6 + graphs.signature.num_members for name, graphs in sets.items()}
+    def row_ms(self, sets, *, seconds=2.0, beside=None):
+        every = {**sets, **{name: graphs for name, (_, graphs) in (beside or {}).items()}}
+        return {name: graphs.size_bytes / 1e6 + graphs.signature.num_members for name, graphs in every.items()}
 
     def graph_ms(self, contents, feeds, *, seconds=0.5):
         return {name: len(content) / 1e6 for name, content in contents.items()}
@@ -158,7 +162,7 @@ def test_int8_that_answers_otherwise_is_refused_even_where_the_score_may_fall(al
     from omnifuse.api import compress_steps
 
     other = tiny_model(3, seed=5).graphs.contents[ENCODER]
-    monkeypatch.setattr(compress_steps, "_quantised", lambda content, feeds: [("dynamic", other)])
+    monkeypatch.setattr(compress_steps, "_quantised", lambda content, feeds, keep=(): [("dynamic", other)])
     quick = lambda self, contents, feeds, seconds=0.5: {name: 1.0 + (name == "fp32") for name in contents}  # noqa: E731
     monkeypatch.setattr(SteadyTrial, "graph_ms", quick)
     found = compressor(alike, most_loss=0.9)
@@ -211,3 +215,87 @@ def test_a_budget_of_the_score_goes_as_far_as_it_may(alike):
     assert found.graphs.signature.num_members == 1
     assert found.now.judgement.loss <= 0.02 or found.now.judgement.scores["y"].unsure
     assert [step.name.split()[0] for step in found.steps][-1] == "int8"
+
+
+def test_each_metric_has_its_own_limit():
+    assert "more than 1.00%" in scored(0.02).harm(0.5, {"accuracy": 0.01})
+    assert scored(0.02).harm(0.005, {"accuracy": 0.05}) == ""
+    assert "more than 0.50%" in scored(0.02).harm(0.005, {"r2": 0.05})
+
+
+def test_a_search_keeps_as_many_members_as_it_was_told(alike):
+    found = compressor(alike, goal="score", most_loss=0.02)
+    search(found, read_budget("2% accuracy", ["accuracy"]), {"members"}, fewest=2)
+    assert found.graphs.signature.num_members == 2
+
+
+def test_pruning_says_where_there_are_no_heads(alike):
+    found = compressor(alike, most_loss=0.9)
+    assert found.prune(0.5)
+    channels, heads = found.steps[1:]
+    assert channels.name == "pruned by 50% (768 channels)"
+    assert channels.kept
+    assert (heads.name, heads.kept, heads.why) == ("pruned by 50% (0 heads)", False, "no heads to prune")
+    assert found.now is channels
+
+
+def test_int8_leaves_the_layers_that_suffer_as_they_are(alike, monkeypatch):
+    from omnifuse.api import compress_steps
+
+    real = compress_steps._quantised
+
+    def quantised(content, feeds, keep=()):
+        return real(content, feeds, keep) if keep else [("dynamic", tiny_model(3, seed=5).graphs.contents[ENCODER])]
+
+    monkeypatch.setattr(compress_steps, "_quantised", quantised)
+    quick = lambda self, contents, feeds, seconds=0.5: {name: 1.0 + (name == "fp32") for name in contents}  # noqa: E731
+    monkeypatch.setattr(SteadyTrial, "graph_ms", quick)
+    found = compressor(alike)
+    found.int8()
+    choice = next(item for item in found.steps[-1].graphs if item.file == ENCODER)
+    assert choice.form == "dynamic"
+    assert choice.why.endswith("1 of 6 layers stay in fp32")
+    assert choice.size_bytes[1] < choice.size_bytes[0]
+
+
+def student_of(found, tiny):
+    """What is tried of a student that reads the same rows."""
+    trial = SteadyTrial(tiny.packs, threads=1)
+    return trial, found.judge.of_student(tiny.readouts, ("x",), trial.answers(tiny.graphs)), tiny.graphs
+
+
+def test_a_student_that_answers_as_well_takes_over(alike):
+    found = compressor(alike)
+    small = replace(alike, graphs=keep_members(alike.graphs, [1]))
+    assert found.student("distilled into tiny", *student_of(found, small))
+    assert found.graphs is small.graphs
+    step = found.steps[-1]
+    assert step.kept
+    assert step.judgement.scores["y"].loss <= 0.005
+    assert step.why.startswith("2.9")
+    # The steps after it are made of the student, and held against the first model
+    found.int8()
+    assert found.graphs.signature.precision == "int8"
+    assert found.graphs.signature.num_members == 1
+
+
+def test_a_student_that_answers_otherwise_is_refused(alike):
+    found = compressor(alike)
+    other = tiny_model(1, seed=7)
+    judged = student_of(found, other)
+    assert not found.student("distilled into tiny", *judged)
+    assert found.graphs is alike.graphs
+    assert "accuracy of 'y' falls by" in found.steps[-1].why
+
+
+def test_a_student_without_a_field_is_held_against_what_counts():
+    """Whole rows against whole rows; without a field against the teacher without that field."""
+    tiny = tiny_model(1)
+    raw = Trial(tiny.packs, threads=1).answers(tiny.graphs)[("x",)]
+    other = type(raw)({"y": -raw.fused["y"]}, {"y": {}}, raw.present)
+    reference = {("x", "z", "w"): raw, ("z", "w"): other, ("x", "w"): raw, ("x", "z"): other}
+    judge = Judge(tiny.readouts, ("x", "z", "w"), reference, {"y": tiny.truth})
+    student = judge.of_student(tiny.readouts, ("x", "z"), {("x", "z"): raw, ("z",): other, ("x",): raw})
+    assert student(student.reference).agreement == 1.0
+    assert student({**student.reference, ("z",): raw}).agreement < 0.8
+    assert student(student.reference).scores["y"].loss == 0.0

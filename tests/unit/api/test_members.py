@@ -75,7 +75,7 @@ def test_numbers_are_standardised_by_the_rows_that_are_learnt_from_alone():
     values = np.array([1.0, 3.0, np.nan, 1000.0])
     assert number_scale(values[:3]) == (2.0, 1.0)
     assert number_scale(np.array([5.0, 5.0]))[1] > 0
-    prepared = SimpleNamespace(targets={"price": values})
+    prepared = SimpleNamespace(targets={"price": values}, taught={})
     schema = Schema((Field("note", Modality.TEXT),), (PRICE,))
     found = training_targets(prepared, schema, np.array([0, 1, 2]))["price"]
     assert found[:2].tolist() == [-1.0, 1.0]

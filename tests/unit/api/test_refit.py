@@ -37,7 +37,7 @@ def made(count, *members, **more):
         np.arange(count), labels=None, groups=None, times=more.get("times"), num_members=len(members), seed=0
     )
     pack = Pack({"ids": np.zeros(count, np.int32)}, np.arange(count + 1), np.ones(count, bool))
-    prepared = SimpleNamespace(packs={"note": pack}, targets={"price": np.arange(count, dtype=float)})
+    prepared = SimpleNamespace(packs={"note": pack}, targets={"price": np.arange(count, dtype=float)}, taught={})
     return prepared, parts, SimpleNamespace(members=members, schema=SCHEMA)
 
 

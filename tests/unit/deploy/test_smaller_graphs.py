@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tests.attention_graph import attended, attention_graph, attention_weights
 from tests.tiny_graphs import CELLS, ENCODER, HIDDEN, tiny_model
 
 from omnifuse.deploy.fewer_members import keep_members
 from omnifuse.deploy.graph_folder import FUSION_FILE
+from omnifuse.deploy.graph_runner import open_graph
 from omnifuse.deploy.prune import prune_channels
-from omnifuse.deploy.quantise import fold_constants, is_quantised, quantise_dynamic, quantise_static
+from omnifuse.deploy.quantise import fold_constants, is_quantised, noisiest_layers, quantise_dynamic, quantise_static
 from omnifuse.deploy.trial import Trial, median_ms
 
 onnx = pytest.importorskip("onnx")
@@ -152,3 +154,57 @@ def test_medians_take_turns_and_leave_the_first_round_out():
     found = median_ms(tasks, seconds=0.0, fewest=3, clock=lambda: float(next(clock)))
     assert order == ["one", "other"] * 4
     assert found == {"one": 1000.0, "other": 1000.0}
+
+
+def kinds_of(content):
+    return [node.op_type for node in onnx.load_from_string(content).graph.node]
+
+
+@pytest.mark.parametrize("form", ["dynamic", "static"])
+def test_products_of_two_activations_stay_and_dense_answers_are_not_rounded(form):
+    x = np.random.default_rng(0).normal(size=(20, 7, 16)).astype(np.float32)
+    content = attention_graph(attention_weights())
+    made = quantise_dynamic(content) if form == "dynamic" else quantise_static(content, [{"x": x}])
+    kinds = kinds_of(made)
+    # Two inside the heads; a dense layer in the static form stands between nodes that give numbers with a point
+    assert kinds.count("MatMul") == (2 if form == "dynamic" else 4)
+    assert kinds.count("MatMulInteger") == (2 if form == "dynamic" else 0)
+    assert kinds.count("QuantizeLinear") == (0 if form == "dynamic" else 2)
+    found, wanted = open_graph(made, 1).run(None, {"x": x})[0], attended(x, attention_weights())
+    assert np.linalg.norm(found - wanted) < 0.03 * np.linalg.norm(wanted)
+
+
+@pytest.mark.parametrize("form", ["dynamic", "static"])
+def test_looked_up_vectors_are_kept_in_8_bits(form):
+    from onnx import TensorProto, helper, numpy_helper
+
+    vectors = np.random.default_rng(0).normal(size=(500, 16)).astype(np.float32)
+    ids = np.arange(0, 500, 7)
+    node = helper.make_node("Gather", ["vectors", "ids"], ["y"], name="look")
+    given = helper.make_tensor_value_info("ids", TensorProto.INT64, ["rows"])
+    shown = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", 16])
+    graph = helper.make_graph([node], "g", [given], [shown], initializer=[numpy_helper.from_array(vectors, "vectors")])
+    opset = [helper.make_opsetid("", 20)]
+    content = helper.make_model(graph, opset_imports=opset, ir_version=10).SerializeToString()
+    made = quantise_dynamic(content) if form == "dynamic" else quantise_static(content, [{"ids": ids}])
+    assert len(made) < len(content) / 3
+    np.testing.assert_allclose(open_graph(made, 1).run(None, {"ids": ids})[0], vectors[ids], atol=0.04)
+
+
+def test_the_noisiest_layer_is_the_one_with_a_wild_input(tiny, trial):
+    content, feeds = tiny.graphs.contents[ENCODER], trial.feeds(tiny.graphs)[ENCODER]
+    layers = noisiest_layers(content, feeds)
+    assert len(layers) == 6
+    wild = [{"x": np.where(np.arange(CELLS) == 0, 1e4, feed["x"]).astype(np.float32)} for feed in feeds]
+    text = onnx.load_from_string(content)
+    for item in text.graph.initializer:
+        if item.name.endswith("w1"):
+            value = onnx.numpy_helper.to_array(item).copy()
+            value[0] = 0.0
+            item.CopyFrom(onnx.numpy_helper.from_array(value, item.name))
+    found = noisiest_layers(text.SerializeToString(), wild)
+    first = {node.name for node in text.graph.node if node.op_type == "MatMul" and node.input[1].endswith("w1")}
+    assert set(found[:3]) == first
+    kept = quantise_dynamic(text.SerializeToString(), keep=found[:3])
+    assert kinds_of(kept).count("MatMulInteger") == 3
+    assert noisiest_layers(content, []) == []

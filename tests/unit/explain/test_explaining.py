@@ -10,6 +10,7 @@ from tests.explained import FIELDS, ROW, SIZE, TARGETS, SumModel, WideProbe
 
 from omnifuse.data.table import TablePreprocessor
 from omnifuse.errors import InputError
+from omnifuse.explain import explain_decoded
 from omnifuse.explain.answered import log_odds
 from omnifuse.readout.target_readout import TargetReadout
 from omnifuse.schema import Field, Modality, Schema
@@ -116,3 +117,28 @@ def test_many_columns_are_left_out_one_at_a_time():
     assert found.method == "occlusion"
     assert len(found.parts) == 70
     assert [part.what for part in found.parts if abs(part.effect) > 1e-9] == ["c7 = 3"]
+
+
+def test_rows_may_be_numbers_of_numpy_and_nothing_but_numbers():
+    found = SumModel().explain_rows([ROW, ROW], rows=np.arange(2), parts=False)
+    assert [item.row_id for item in found] == [0, 1]
+    json.dumps([item.to_json() for item in found])
+    with pytest.raises(InputError, match=r"0\.5 is no number of a row"):
+        SumModel().explain_rows([ROW], rows=[0.5])
+
+
+def test_an_answer_that_is_not_finite_is_an_error_and_no_number():
+    model = SumModel("price")
+    model.readouts["price"] = TargetReadout(TARGETS["price"], FIELDS, mean=np.inf)
+    found = model.explain(ROW)
+    assert found.answers == ()
+    assert "not finite" in found.error
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_a_table_without_any_cell_has_no_parts():
+    model = SumModel()
+    decoded = model.decode(model.opened([ROW]))
+    decoded.packs["table"].arrays["missing"][:] = True
+    found = explain_decoded(model, decoded, 0)
+    assert set(found.parts) == {"note", "photo"}
