@@ -47,6 +47,7 @@ def export_model(model: Model, folder: str | Path, *, check: Any = None) -> dict
     from omnifuse.training.predict import run_subsets
 
     need_export()
+    model.need_target()
     place = find_model_folder(folder)
     packs = _checked_rows(model, place, check)
     rows = np.arange(len(next(iter(packs.values())).present))

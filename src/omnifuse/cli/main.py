@@ -23,6 +23,7 @@ from omnifuse.cli import (
     inspect,
     listing,
     predict,
+    pretrain,
     registry,
     serve,
 )
@@ -42,6 +43,7 @@ app.command("inspect")(inspect.inspect)
 app.command("fit")(fit.fit)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("pretrain")(pretrain.pretrain)
 app.command("embed")(embed.embed)
 app.command("explain")(explain.explain)
 app.command("export")(export.export)

@@ -131,6 +131,7 @@ def check_target(model: Answering, target: str | None) -> None:
     Raises:
         InputError: There is none of that name.
     """
+    model.need_target()
     if target is not None and target not in model.readouts:
         raise InputError(f"the model has no target '{target}'", fix=did_you_mean(target, model.readouts))
 

@@ -53,6 +53,18 @@ class Answering(ABC):
         """What was measured when the model was fitted (targets, fusion verdict, cost)."""
         return dict(self.manifest.get("metrics", {}))
 
+    def need_target(self) -> None:
+        """Refuse to answer with a model that has learnt no target.
+
+        Raises:
+            InputError: It was pretrained.
+        """
+        if not self.schema.targets:
+            raise InputError(
+                "the model was pretrained: it has no target to predict, it only embeds",
+                fix="Fit one that begins with it: omnifuse fit TABLE --label COLUMN --from DIR",
+            )
+
     def decode(self, table: Table, *, confined: bool = False) -> Decoded:
         """Decode the rows of a table with the model's own preprocessing.
 
@@ -102,6 +114,7 @@ class Answering(ABC):
         Yields:
             The predictions of up to 512 rows.
         """
+        self.need_target()
         table = self.opened(source, media_root=media_root, history=history)
         start = 0
         for chunk in table.batches(CHUNK_ROWS):
@@ -149,6 +162,7 @@ class Answering(ABC):
 
     def predict_proba(self, source: Any, *, target: str | None = None) -> np.ndarray:
         """Calibrated probabilities (R, C) of one target's classes, in the order of `schema.targets[..].classes`."""
+        self.need_target()
         name = target or self.schema.targets[0].name
         if name not in self.readouts:
             raise InputError(f"the model has no target '{name}'", fix=did_you_mean(name, self.readouts))
@@ -161,6 +175,7 @@ class Answering(ABC):
 
         Mostly the most probable one; where the classes are uneven a rare one may count for more.
         """
+        self.need_target()
         name = target or self.schema.targets[0].name
         if name not in self.readouts:
             raise InputError(f"the model has no target '{name}'", fix=did_you_mean(name, self.readouts))
