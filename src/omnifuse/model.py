@@ -101,6 +101,14 @@ class MultimodalModel(nn.Module):
             if measure is not None and name in batch.fields and len(batch.fields[name].lengths):
                 measure(batch.fields[name])
 
+    def initialise_space(self, batch: Batch) -> None:
+        """Let the shared space see some rows, once the encoders have measured theirs."""
+        if self.space is not None:
+            training = self.training
+            with torch.no_grad():
+                self.space.initialise(self.eval().encode(batch))
+            self.train(training)
+
     def encode(self, batch: Batch) -> dict[str, Tokens]:
         """Tokens (B, T, D) of each field in the batch; only rows that have the field are computed."""
         tokens: dict[str, Tokens] = {}

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # Part of the rows that is held out to measure retrieval, and the least and most rows of it
 HELD_SHARE, FEWEST_HELD, MOST_HELD = 0.1, 24, 1000
+# Rows that the space's layers are centred and scaled by
+SPACE_ROWS = 256
 # Two views of a row must differ
 LEAST_AUGMENT = 0.5
 
@@ -162,6 +164,7 @@ def prepare_pretrainer(prepared: Prepared, material: Material, preset: Preset, o
     model = build_from_spec(prepared.schema, prepared.preprocessors, preset.model)
     measured = np.random.default_rng(seed).permutation(material.train)[:MEASURED_ROWS]
     model.initialise(make_batch(prepared.packs, measured))
+    model.initialise_space(make_batch(prepared.packs, measured[:SPACE_ROWS]))
     learner = Pretrainer(model, material.plan, num_heads=preset.model.num_heads)
     training = preset.training
     packs, change = _with_views(prepared, material, preset, options)

@@ -31,6 +31,25 @@ class Space(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in self.fields)
         self.layers = nn.ModuleList(nn.Linear(dim, output_dim) for _ in self.fields)
 
+    @torch.no_grad()
+    def initialise(self, tokens: Mapping[str, Tokens]) -> None:
+        """Centre and scale the layers on some rows, so that vectors point everywhere from the first step on.
+
+        What all rows of a field have in common would else be most of every vector: all cosines near 1, and no slope.
+
+        References: Salimans and Kingma 2016, Weight Normalization, section 3 (initial weights that depend on data).
+        """
+        for index, name in enumerate(self.fields):
+            if name not in tokens or int(tokens[name].present.sum()) < 2:
+                continue
+            layer, item = self.layers[index], tokens[name]
+            assert isinstance(layer, nn.Linear)
+            given = self.norms[index](masked_mean(item)[item.present])
+            out = layer(given)
+            scale = out.std(dim=0).clamp(min=1e-3)
+            layer.weight.div_(scale.unsqueeze(1))
+            layer.bias.copy_((layer.bias - out.mean(dim=0)) / scale)
+
     def forward(self, tokens: Mapping[str, Tokens]) -> dict[str, Tensor]:
         """Vectors of the fields that are there."""
         found = {}
