@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 
 import numpy as np
 import pytest
 import torch
+from tests.colour_tones import write_colour_tones
 
 import omnifuse
-from tests.colour_tones import write_colour_tones
 
 QUICK = {"preset": "tiny", "logger": "none"}
 
@@ -79,7 +78,7 @@ def test_what_was_measured_is_in_the_model(space):
 def test_a_pretrained_model_answers_nothing_and_says_so(world, space):
     model = omnifuse.load(space[1])
     for ask in (model.predict, model.evaluate, model.predict_proba):
-        with pytest.raises(omnifuse.InputError, match="was pretrained.*--from"):
+        with pytest.raises(omnifuse.InputError, match=r"was pretrained.*--from"):
             ask(world[1])
     with pytest.raises(omnifuse.InputError, match="was pretrained"):
         model.explain({"tone": None})

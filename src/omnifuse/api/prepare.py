@@ -98,7 +98,10 @@ def _codes(table: Table, column: str | None) -> np.ndarray | None:
 def learnable_rows(
     packs: dict[str, Pack], targets: dict[str, np.ndarray], schema: Schema
 ) -> tuple[np.ndarray, list[str]]:
-    """Rows with something readable and, where there are targets, at least one label; the others are counted, never dropped silently."""
+    """Rows with something readable and, where there are targets, at least one label.
+
+    The others are counted, never dropped silently.
+    """
     num_rows = len(next(iter(packs.values())).present)
     readable = any_present(packs, num_rows)
     labelled = np.full(num_rows, not schema.targets)

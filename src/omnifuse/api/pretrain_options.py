@@ -68,7 +68,9 @@ class PretrainOptions:
         if self.logger not in LOGGERS:
             raise InputError(f"--logger is '{self.logger}'", fix="Give one of " + ", ".join(LOGGERS))
         if self.id is not None and (self.id in self.fields or self.id in self.drop):
-            raise InputError(f"--id names '{self.id}', which has another role too", fix="Leave it out of --field, --drop")
+            raise InputError(
+                f"--id names '{self.id}', which has another role too", fix="Leave it out of --field, --drop"
+            )
 
 
 def named_pairs(pairs: Sequence[str], schema: Schema) -> tuple[tuple[str, str], ...]:

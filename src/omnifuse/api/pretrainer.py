@@ -90,10 +90,16 @@ def make_material(prepared: Prepared, options: PretrainOptions) -> Material:
     if not pairs and not views:
         raise InputError("there is nothing to compare", where="no two fields occur together", fix="Give two fields")
     notes = [f"No row has '{name}': its encoder is not trained." for name, found in present.items() if not found.any()]
+    learnt_fields = {name for pair in pairs for name in pair} | set(views)
+    notes += [
+        f"'{name}' stands in no pair: its encoder is not trained."
+        for name, found in present.items()
+        if found.any() and name not in learnt_fields
+    ]
     if len(lone) and pairs:
         learnt = "by two views of what they have" if views else "not"
         notes.append(f"{len(lone)} of {len(prepared.rows)} rows have no pair and are learnt from {learnt}.")
-    codes = _codes(prepared, options, {name for pair in pairs for name in pair} | set(views))
+    codes = _codes(prepared, options, learnt_fields)
     notes += _same_words(codes, prepared.rows, options)
     train, held = _divided(prepared, codes, paired, options)
     return Material(Pretraining(options.objective, pairs, views), codes, train, held, notes)
@@ -130,7 +136,11 @@ def _same_words(codes: Mapping[str, np.ndarray], rows: np.ndarray, options: Pret
     for name, values in codes.items():
         count = num_repeated(values[rows])
         if count:
-            what = f"share their '{options.id}'" if name == code_name(ID) else f"share their {name[len(code_name('')):]!r}"
+            what = (
+                f"share their '{options.id}'"
+                if name == code_name(ID)
+                else f"share their {name[len(code_name('')) :]!r}"
+            )
             notes.append(f"{count} rows {what} with others: they count as partners, not as strangers.")
     return notes
 

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from omnifuse.api.options import DEFAULT_MINUTES, Listener, as_tuple, need_training, silent
 from omnifuse.api.pretrain_options import PretrainOptions, named_pairs
 from omnifuse.api.run_lock import sole_fit
@@ -151,7 +149,7 @@ class _Pretrain:
                 where=listed,
                 fix="Name one with --field COLUMN=MODALITY",
             )
-        named_pairs(options.pairs, schema)
+        schema = _of_pairs(schema, named_pairs(options.pairs, schema))
         preset = choose_preset(options.preset, schema, self.table.num_rows)
         inputs = {item.name: item for item in schema.inputs}
         for name, encoder in options.encoders.items():
@@ -283,3 +281,16 @@ class _Pretrain:
         )
         save_model(model, options.out / "model")
         return model
+
+
+def _of_pairs(schema: Schema, pairs: Sequence[tuple[str, str]]) -> Schema:
+    """The schema with the inputs that the pairs name, the others with the reason why they are not read."""
+    from omnifuse.api.members import restrict
+
+    names = {name for pair in pairs for name in pair}
+    if not names or names == {item.name for item in schema.inputs}:
+        return schema
+    left = restrict(schema, tuple(names))
+    kept = {item.source for item in left.fields}
+    gone = {item.source: "in none of --pairs" for item in schema.fields if item.source not in kept}
+    return replace(left, dropped={**schema.dropped, **gone})

@@ -74,7 +74,7 @@ class Start:
                     getattr(mine, part)[here].load_state_dict(getattr(theirs, part)[there].state_dict())
                 mine.field_embeddings[here] = theirs.field_embeddings[there]  # type: ignore[index,operator]
                 kind = mine.modalities[name]  # type: ignore[index]
-                row = mine.kinds.index(kind), theirs.kinds.index(kind)  # type: ignore[operator,union-attr]
+                row = list(mine.kinds).index(kind), list(theirs.kinds).index(kind)  # type: ignore[arg-type]
                 mine.modality_embeddings[row[0]] = theirs.modality_embeddings[row[1]]  # type: ignore[index,operator]
             if model.trunk is not None and other.trunk is not None:
                 model.trunk.load_state_dict(other.trunk.state_dict())
@@ -100,11 +100,12 @@ def open_start(folder: Path, schema: Schema) -> Start:
                 where="scores on rows that it has seen would be too good",
                 fix=f"Pretrain again with --drop {target.name}",
             )
+    _check_modalities(schema, model.schema, folder)
     theirs = {item.name: item for item in model.schema.inputs}
     derived = set(schema.history.derived) if schema.history is not None else set()
     taken, fresh = [], {}
     for item in schema.inputs:
-        why = _unlike(item, theirs.get(item.name), schema, model.schema, folder)
+        why = _unlike(item, theirs.get(item.name), schema, model.schema)
         if item.name in derived:
             why = "which is made of earlier rows"
         if why:
@@ -122,19 +123,27 @@ def open_start(folder: Path, schema: Schema) -> Start:
     return Start(folder, model.model_id, spec_of(model.manifest), model.members, known, fresh, unused)
 
 
-def _unlike(item: Input, other: Input | None, mine: Schema, theirs: Schema, folder: Path) -> str:
-    """Why an input cannot be taken; "" where it can.
+def _check_modalities(mine: Schema, theirs: Schema, folder: Path) -> None:
+    """Refuse a column that is read as another modality; numbers and categories only make the table a fresh one.
 
     Raises:
-        InputError: It is there, as another modality.
+        InputError: Names the column.
     """
-    if other is None:
+    cells = (Modality.NUMBER, Modality.CATEGORY)
+    known = {item.name: item.modality for item in theirs.fields}
+    for item in mine.fields:
+        other = known.get(item.name, item.modality)
+        if item.modality is not other and not (item.modality in cells and other in cells):
+            raise InputError(
+                f"the field '{item.name}' is {item.modality} here and {other} in '{folder}'",
+                fix=f"Say --field {item.name}={other}, or --drop {item.name}",
+            )
+
+
+def _unlike(item: Input, other: Input | None, mine: Schema, theirs: Schema) -> str:
+    """Why an input cannot be taken; "" where it can."""
+    if other is None or item.modality is not other.modality:
         return "which it does not read"
-    if item.modality is not other.modality:
-        raise InputError(
-            f"the field '{item.name}' is {item.modality} here and {other.modality} in '{folder}'",
-            fix=f"Say --field {item.name}={other.modality}, or --drop {item.name}",
-        )
     if item.modality is Modality.TABLE:
         return _other_columns(item, other, mine, theirs)
     return "" if item.columns == other.columns else f"which stands in {_listed(other.columns)} there"

@@ -1,4 +1,7 @@
-"""Scores of all pairs, a block at a time: memory grows with N, not with N x N. Shapes: N rows, D width, R, C of a block."""
+"""Scores of all pairs, a block at a time: memory grows with N, not with N x N.
+
+Shapes: N rows, D width, R rows and C columns of a block.
+"""
 
 from __future__ import annotations
 

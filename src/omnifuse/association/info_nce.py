@@ -65,7 +65,7 @@ class _InfoNCE(torch.autograd.Function):
         return total.to(first.dtype)
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc]
+    @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         first, second, scale, rows_sum, columns_sum, shares = ctx.saved_tensors
         items: Items = ctx.items

@@ -72,9 +72,7 @@ class MaskedObjective(nn.Module):
         draws = torch.rand(present.shape, device=present.device, generator=self.generator)
         whole = present & (draws < WHOLE_FIELD)
         # The field with the largest draw stays to tell the others
-        kept = torch.zeros_like(whole).scatter_(
-            1, torch.where(present, draws, -1.0).argmax(dim=1, keepdim=True), True
-        )
+        kept = torch.zeros_like(whole).scatter_(1, torch.where(present, draws, -1.0).argmax(dim=1, keepdim=True), True)
         whole &= ~kept
         found = {}
         for index, name in enumerate(names):

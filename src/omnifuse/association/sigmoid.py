@@ -65,7 +65,7 @@ class _Sigmoid(torch.autograd.Function):
         return (total / max(len(first), 1)).to(first.dtype)
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc]
+    @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         first, second, scale, shift = ctx.saved_tensors
         items: Items = ctx.items

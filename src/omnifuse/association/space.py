@@ -1,4 +1,7 @@
-"""The shared space: a vector of unit length for each field of a row. Shapes: B rows, T tokens, D width, S of the space."""
+"""The shared space: a vector of unit length for each field of a row.
+
+Shapes: B rows, T tokens, D width, S width of the space.
+"""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class _Chunk(torch.autograd.Function):
         return tuple(output.detach() for output in chunk())
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc]
+    @once_differentiable
     def backward(ctx: Any, *slopes: Tensor) -> tuple[None, None, None]:
         after = _random_state(ctx.generator)
         _set_random_state(ctx.random, ctx.generator)

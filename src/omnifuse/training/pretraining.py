@@ -5,6 +5,7 @@ Shapes: B rows, N rows that have both fields of a pair, S width of the shared sp
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -116,10 +117,7 @@ class Pretrainer(nn.Module):
         """The loss of a batch and its parts; 0 where no two rows have a pair and nothing is masked."""
         count = -(-batch.size // self.rows_at_once)
         bounds = [batch.size * number // count for number in range(count + 1)]
-        chunks = [
-            partial(self._encoded, rows_of(batch, start, stop))
-            for start, stop in zip(bounds[:-1], bounds[1:], strict=True)
-        ]
+        chunks = [partial(self._encoded, rows_of(batch, start, stop)) for start, stop in itertools.pairwise(bounds)]
         *outputs, masked, asked = encode_chunks(chunks, self.generator)
         vectors = dict(zip(self._names(batch.fields), outputs, strict=True))
         parts = self._compared(vectors, batch)
@@ -135,7 +133,7 @@ class Pretrainer(nn.Module):
 
     def _encoded(self, part: Batch) -> tuple[Tensor, ...]:
         """(B, S) vectors of each view, then (B,) losses of what was masked and (B,) whether something was."""
-        first = self.model.encode(part)
+        first = self.model.encode(self._first(part))
         again = self._second(part)
         second = self.model.encode(again) if again is not None else {}
         found = self.model.in_space(first, part.size)
@@ -149,6 +147,12 @@ class Pretrainer(nn.Module):
             asked = told.to(masked.dtype)
         return (*vectors, masked, asked)
 
+    def _first(self, part: Batch) -> Batch:
+        """The fields of a batch that are compared with others, or told from them."""
+        used = self.fields if self.masked is not None else {name for pair in self.plan.compared for name in pair}
+        fields = {name: part.fields[name] for name in self.fields if name in used and name in part.fields}
+        return Batch(fields, {}, part.weights, part.rows)
+
     def _second(self, part: Batch) -> Batch | None:
         """The second views of a batch under the fields' own names."""
         fields = {name: part.fields[second_view(name)] for name in self.fields if second_view(name) in part.fields}
@@ -159,7 +163,7 @@ class Pretrainer(nn.Module):
         """The teacher's tokens."""
         assert self.teacher is not None
         network: MultimodalModel = self.teacher.network
-        return network.encode(part)
+        return network.encode(self._first(part))
 
     def _compared(self, vectors: Mapping[str, Tensor], batch: Batch) -> dict[str, Tensor]:
         """Objective to its loss: the mean over the pairs of fields by their rows."""
@@ -179,7 +183,7 @@ class Pretrainer(nn.Module):
         if not total:
             # Something to differentiate: no weight moves
             zero = torch.stack([weight.sum() for weight in self.parameters() if weight.requires_grad]).sum() * 0.0
-            return {name: zero for name in self.objectives}
+            return dict.fromkeys(self.objectives, zero)
         return {name: self.plan.parts[name] * torch.stack(found).sum() / total for name, found in sums.items()}
 
     def _items(self, one: str, two: str, batch: Batch) -> Items:
