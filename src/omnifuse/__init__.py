@@ -3,7 +3,7 @@
 Example:
     >>> import omnifuse
     >>> sorted(name for name in omnifuse.__all__ if name.islower())
-    ['fit', 'generate_rooms', 'generate_world', 'inspect', 'load', 'open_table']
+    ['fit', 'generate_rooms', 'generate_world', 'inspect', 'load', 'open_table', 'pretrain']
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _HOMES = {
     "fit": "omnifuse.api",
     "inspect": "omnifuse.api",
     "load": "omnifuse.api",
+    "pretrain": "omnifuse.api",
     "open_table": "omnifuse.data.tables",
     "generate_rooms": "omnifuse.data.rooms",
     "generate_world": "omnifuse.data.worlds",
@@ -48,10 +49,11 @@ __all__ = [
     "inspect",
     "load",
     "open_table",
+    "pretrain",
 ]
 
 if TYPE_CHECKING:
-    from omnifuse.api import Model, fit, inspect, load
+    from omnifuse.api import Model, fit, inspect, load, pretrain
     from omnifuse.data.rooms import generate_rooms
     from omnifuse.data.tables import open_table
     from omnifuse.data.worlds import generate_world

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from omnifuse.association import ALIGNMENTS
+from omnifuse.association import ALIGNMENTS, Space
 from omnifuse.encoders import EncoderOptions, Projectors, SharedTrunk, encoder_entry
 from omnifuse.fusion import FUSIONS
 from omnifuse.layers import set_stochastic_depth
@@ -93,6 +93,7 @@ def build_from_spec(
         alignment_weight=spec.alignment,
         shallow=shallow,
         modality_dropout=spec.modality_dropout,
+        space=Space(names, spec.dim, spec.space) if spec.space else None,
     )
     stages: list[Iterable[nn.Module]] = [model.encoders, [] if model.trunk is None else [model.trunk], [model.fusion]]
     set_stochastic_depth(stages, spec.stochastic_depth)

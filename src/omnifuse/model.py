@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from omnifuse.association import Space
 from omnifuse.tasks import Summary, TaskOutput
 from omnifuse.tokens import Batch, Fused, Tokens, scatter
 
@@ -24,6 +25,7 @@ class ModelOutput:
         fields: Field to its tokens of the one width.
         loss: Sum of the tasks' losses and the alignment, None without targets.
         parts: Name to each part of the loss, for logs.
+        vectors: Field to its unit vectors (B, S) in the shared space, where the model has one.
     """
 
     targets: dict[str, TaskOutput]
@@ -31,6 +33,7 @@ class ModelOutput:
     fields: dict[str, Tokens]
     loss: Tensor | None = None
     parts: dict[str, Tensor] = field(default_factory=dict)
+    vectors: dict[str, Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class MultimodalModel(nn.Module):
         alignment_weight: Its weight.
         shallow: Target to its shallow heads by name, which read the encoders' summaries.
         modality_dropout: Chance of each field to be hidden from the fusion in training, row by row.
+        space: From the fields' tokens to vectors that are compared across fields, or None.
     """
 
     generator: torch.Generator | None = None
@@ -77,6 +81,7 @@ class MultimodalModel(nn.Module):
         alignment_weight: float = 0.0,
         shallow: Mapping[str, Mapping[str, nn.Module]] | None = None,
         modality_dropout: float = 0.0,
+        space: Space | None = None,
     ) -> None:
         super().__init__()
         self.fields, self.targets = tuple(encoders), tuple(tasks)
@@ -85,6 +90,7 @@ class MultimodalModel(nn.Module):
         self.tasks = nn.ModuleList(tasks.values())
         self.alignment, self.alignment_weight = alignment, alignment_weight
         self.modality_dropout = modality_dropout
+        self.space = space
         self.shallow_targets = tuple(shallow or {})
         self.shallow = nn.ModuleList(nn.ModuleDict(heads) for heads in (shallow or {}).values())
 
@@ -94,6 +100,14 @@ class MultimodalModel(nn.Module):
             measure = getattr(encoder, "initialise", None)
             if measure is not None and name in batch.fields and len(batch.fields[name].lengths):
                 measure(batch.fields[name])
+
+    def initialise_space(self, batch: Batch) -> None:
+        """Let the shared space see some rows, once the encoders have measured theirs."""
+        if self.space is not None:
+            training = self.training
+            with torch.no_grad():
+                self.space.initialise(self.eval().encode(batch))
+            self.train(training)
 
     def encode(self, batch: Batch) -> dict[str, Tokens]:
         """Tokens (B, T, D) of each field in the batch; only rows that have the field are computed."""
@@ -187,7 +201,17 @@ class MultimodalModel(nn.Module):
         if parts and self.alignment is not None:
             parts["alignment"] = self.alignment_weight * self.alignment(tokens)
         loss = torch.stack(list(parts.values())).sum() if parts else None
-        return ModelOutput(outputs, fused, tokens, loss, parts)
+        # Learnt before the tasks are; in their training nobody reads it
+        vectors = None if self.space is None or self.training else self.in_space(tokens, len(fused.pooled))
+        return ModelOutput(outputs, fused, tokens, loss, parts, vectors)
+
+    def in_space(self, tokens: dict[str, Tokens], num_rows: int) -> dict[str, Tensor]:
+        """(B, S) unit vectors of every field in the shared space; rows without it hold numbers that nobody reads."""
+        assert isinstance(self.space, Space), "the model has no shared space"
+        found = self.space(tokens)
+        some = next(self.space.parameters())
+        nothing = some.new_zeros((num_rows, self.space.output_dim))
+        return {name: found.get(name, nothing) for name in self.fields}
 
     def forward(self, batch: Batch, change: Change | None = None) -> ModelOutput:
         """Encode, change the tokens (mixup) where asked, fuse, answer and measure the loss."""

@@ -30,6 +30,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "alignment": (0.0, 100.0),
     "label_smoothing": (0.0, 0.95),
     "interval": (0.5, 0.99),
+    "space": (0, 16_384),
     "epochs": (1, 1_000_000),
     "batch_size": (0, 1_000_000),
     "learning_rate": (1e-9, 10.0),
@@ -111,6 +112,7 @@ class ModelSpec:
         interval: Share of the truths that the interval of a number shall hold.
         table: Encoder of the table where `encoders` names none: "transformer" (table-piecewise), "mlp" (table-mlp), or
             "auto": `fit` takes the one that answers unlearnt rows better from the table alone.
+        space: Width of the space in which fields are compared, which `pretrain` learns; 0 for none.
     """
 
     dim: int = 64
@@ -134,6 +136,7 @@ class ModelSpec:
     table: str = "transformer"
     stochastic_depth: float = 0.0
     decoder_depth: int = 2
+    space: int = 0
 
     def __post_init__(self) -> None:
         """Refuse unknown names and values out of range."""

@@ -22,10 +22,14 @@ from tests.contract.parts import (
 import omnifuse.association
 from omnifuse.association import (
     ALIGNMENTS,
+    OBJECTIVES,
     BilinearAssociation,
     FactorisedBilinear,
+    Items,
     LowRankBilinear,
+    MaskedObjective,
     PairLoss,
+    Space,
 )
 from omnifuse.tokens import Tokens
 
@@ -42,7 +46,14 @@ each_pair = pytest.mark.parametrize("part", PAIRS, ids=lambda part: part.__name_
 
 
 def test_no_association_escapes():
-    assert public_modules(omnifuse.association) == {PairLoss, *LOSSES, *PAIRS}
+    assert public_modules(omnifuse.association) == {
+        PairLoss,
+        Space,
+        MaskedObjective,
+        *LOSSES,
+        *PAIRS,
+        *OBJECTIVES.values(),
+    }
 
 
 @each_loss
@@ -109,3 +120,68 @@ def test_pairs(part):
     assert module(first[:0], second[:0]).shape == (0, 3)
     assert_all_trained(module, (found * torch.randn(6, 3)).sum())
     assert_round_trip(lambda seed: seeded(PAIRS[part], seed=seed), lambda item: item(first, second))
+
+
+each_objective = pytest.mark.parametrize("part", OBJECTIVES.values(), ids=lambda part: part.__name__)
+
+
+def unit_vectors(count=12):
+    draw = torch.Generator().manual_seed(2)
+    return [torch.nn.functional.normalize(torch.randn(count, DIM, generator=draw), dim=1) for _ in range(2)]
+
+
+@each_objective
+def test_objectives_train_vectors_and_everything_of_their_own(part):
+    module = seeded(part, DIM)
+    first, second = (value.requires_grad_() for value in unit_vectors())
+    loss = module(first, second, Items.all_different(12))
+    assert loss.shape == ()
+    assert_all_trained(module, loss)
+    assert all(bool(value.grad.isfinite().all()) and bool(value.grad.any()) for value in (first, second))
+
+
+@each_objective
+def test_objectives_know_no_order_of_the_rows(part):
+    module, (first, second) = seeded(part, DIM), unit_vectors()
+    order, codes = torch.randperm(12, generator=torch.Generator().manual_seed(0)), torch.arange(12) // 2
+    close(
+        module(first[order], second[order], Items.joined([codes[order]], 12)),
+        module(first, second, Items.joined([codes], 12)),
+    )
+
+
+@each_objective
+def test_objectives_round_trip(part):
+    first, second = unit_vectors()
+    items = Items.all_different(12)
+
+    def build(seed):
+        module = seeded(part, DIM, seed=seed)
+        with torch.no_grad():
+            for value in module.parameters():
+                value.add_(torch.randn_like(value) * 0.1)
+        return module
+
+    assert_round_trip(build, lambda module: module(first, second, items))
+
+
+def test_the_space_takes_any_subset_in_any_order():
+    space, tokens = seeded(Space, FIELDS, DIM, 8), random_tokens(num_rows=8, seed=1)
+    wanted = space(tokens)
+    for names in itertools.permutations(FIELDS, 2):
+        found = space({name: tokens[name] for name in names})
+        assert set(found) == set(names)
+        for name, value in found.items():
+            close(value, wanted[name])
+    close(space(padded(tokens))["a"], wanted["a"])
+    assert_all_trained(space, sum((value * torch.randn_like(value)).sum() for value in wanted.values()))
+
+
+def test_masked_prediction_trains_everything():
+    module, tokens = seeded(MaskedObjective, FIELDS, DIM, num_heads=2), random_tokens(num_rows=8, seed=1)
+    module.generator = torch.Generator().manual_seed(0)
+    losses, known = module(tokens, random_tokens(num_rows=8, seed=2))
+    assert losses.shape == known.shape == (8,)
+    assert_all_trained(module, losses[known].mean())
+    nothing, none = module({}, {})
+    assert len(nothing) == len(none) == 0

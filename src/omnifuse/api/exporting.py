@@ -52,6 +52,7 @@ def export_model(model: Model, folder: str | Path, *, check: Any = None) -> dict
             fix="Answer with the model itself (omnifuse predict, serve), or fit one without this label for the graphs",
         )
     need_export()
+    model.need_target()
     place = find_model_folder(folder)
     packs = _checked_rows(model, place, check)
     rows = np.arange(len(next(iter(packs.values())).present))

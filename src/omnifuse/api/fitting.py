@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from omnifuse.api.prepare import Prepared
     from omnifuse.api.search import SearchResult
     from omnifuse.api.simple import Asked
+    from omnifuse.api.start import Start
     from omnifuse.presets import Preset
 
 # Folders of the run folder in which files are written whole or not at all
@@ -69,6 +70,7 @@ def fit(
     report_media: str = "sample",
     search: float | None = None,
     curve: bool = False,
+    start: str | Path | None = None,
     progress: Listener | None = None,
 ) -> Model:
     """Train a model on a table, measure it honestly, and write the run folder.
@@ -104,6 +106,7 @@ def fit(
         search: Minutes in which settings (learning rate, dropout, width, fusion ...) are tried on rows that the report
             does not score, before the model is trained with the best ones; needs optuna.
         curve: Also measure the score for an eighth, a quarter and a half of the rows.
+        start: Folder of a model, of `pretrain` for instance, whose preprocessing and encoders are begun with.
         progress: Called with ("stage" | "note" | "train", data).
 
     Returns:
@@ -143,6 +146,7 @@ def fit(
         report_media=report_media,
         search=search,
         curve=curve,
+        start=None if start is None else Path(start),
     )
     if search is not None:
         from omnifuse.api.search import need_search
@@ -210,6 +214,7 @@ class _Fit:
         self.fusions = fusion_names(options.fusion)
         self.fusion_table: FusionTable | None = None
         self.choice: str | None = None
+        self.start: Start | None = None
 
     def run(self) -> Model:
         """Prepare, train, score, compare, save, report."""
@@ -261,6 +266,11 @@ class _Fit:
         changed = replace(preset.model, fusion=self.fusions[0], encoders=encoders)
         preset = with_settings(replace(preset, model=changed), options.settings)
         self._check_written(schema, preset)
+        if options.start is not None:
+            from omnifuse.api.start import open_start, with_start
+
+            self.start = open_start(options.start, schema)
+            preset = with_start(preset, self.start, schema, options.settings)
         self._check_encoders(schema, preset)
         return schema, preset
 
@@ -279,6 +289,7 @@ class _Fit:
             listen=self.listen,
             cache=cache if any(item.modality.is_media for item in schema.inputs) else None,
             max_written=preset.max_written,
+            start=self.start,
         )
         prepared = replace(prepared, taught=self.taught)
         for note in prepared.notes:

@@ -129,19 +129,18 @@ def judge_on(
     return judge
 
 
-def _augmenter(prepared: Prepared, task: Task) -> Augmenter | None:
-    training = task.training
+def augmenter_of(prepared: Prepared, schema: Schema, training: TrainingSpec) -> Augmenter | None:
+    """What happens to training rows, None for nothing."""
     if training.augment <= 0:
         return None
-    modalities = {item.name: item.modality for item in task.schema.inputs}
+    modalities = {item.name: item.modality for item in schema.inputs}
+    transcribes = any(item.kind is TaskKind.TRANSCRIPTION for item in schema.targets)
     return Augmenter.default(
         modalities,
         training.augment,
         preprocessors=prepared.preprocessors,
         reverberation=training.reverberation,
-        transcribed=sound_of(task.schema)
-        if any(item.kind is TaskKind.TRANSCRIPTION for item in task.schema.targets)
-        else "",
+        transcribed=sound_of(schema) if transcribes else "",
     )
 
 
@@ -170,9 +169,11 @@ def prepare_member(prepared: Prepared, rows: MemberRows, task: Task, number: int
     packs = {item.name: prepared.packs[item.name] for item in task.schema.inputs}
     measured = np.random.default_rng(seed).permutation(rows.train)[:MEASURED_ROWS]
     model.initialise(make_batch(packs, measured))
+    if prepared.start is not None:
+        prepared.start.give(model, number)
     drawn = sampling_weights(prepared, task.schema, rows.train, task.training.sampling)
     _balance(model, prepared, rows.train, task.training.balance, drawn)
-    change = _augmenter(prepared, task)
+    change = augmenter_of(prepared, task.schema, task.training)
     source = BatchSource(
         packs,
         training_targets(prepared, task.schema, rows.train),

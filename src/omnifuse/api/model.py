@@ -151,6 +151,7 @@ class Model(Explaining):
         """
         from omnifuse.api.scoring import evaluate_model
 
+        self.need_target()
         table = source if isinstance(source, Table) else open_table(source, media_root=media_root)
         result = evaluate_model(self, table, confined=media_root is not None, seed=seed)
         del result["scores"], result["intervals"], result["chosen"], result["texts"]

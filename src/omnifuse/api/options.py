@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from omnifuse.errors import InputError, MissingDependencyError
 from omnifuse.schema.history import MOST_WINDOW
@@ -24,6 +24,55 @@ def silent(kind: str, data: dict[str, Any]) -> None:
     """The listener that hears nothing."""
 
 
+class TableOptions(Protocol):
+    """What reading a table asks of the options of a fit, or of a pretraining, which has no labels."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Target columns."""
+        ...
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """Column to modality."""
+        ...
+
+    @property
+    def tasks(self) -> Mapping[str, str]:
+        """Label to task kind."""
+        ...
+
+    @property
+    def drop(self) -> tuple[str, ...]:
+        """Columns to leave out."""
+        ...
+
+    @property
+    def group(self) -> str | None:
+        """Column of groups."""
+        ...
+
+    @property
+    def time(self) -> str | None:
+        """Column of times."""
+        ...
+
+    @property
+    def window(self) -> int:
+        """Past rows that each row gets with a time."""
+        ...
+
+    @property
+    def max_bad(self) -> float:
+        """Largest accepted share of unreadable cells of a field."""
+        ...
+
+    @property
+    def media_root(self) -> Path | None:
+        """Folder that media must lie in."""
+        ...
+
+
 @dataclass(frozen=True)
 class FitOptions:
     """Options of one fit; names and meaning as on the command line.
@@ -37,6 +86,7 @@ class FitOptions:
         epochs: Fixed number of passes instead of a time limit; gives bit-equal results on one machine.
         search: Minutes in which settings are tried before the model is trained; None for no search.
         curve: Whether the score is also measured for fewer rows.
+        start: Folder of a pretrained (or fitted) model whose preprocessing and encoders are taken; None for none.
         max_bad: Largest share (0 to 1) of unreadable cells of a field that is accepted.
     """
 
@@ -64,6 +114,7 @@ class FitOptions:
     report_media: str = "sample"
     search: float | None = None
     curve: bool = False
+    start: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -81,6 +132,8 @@ class FitOptions:
             raise InputError(f"--seed is {self.seed}", fix="Give a whole number from 0")
         if not 0 <= self.max_bad <= 1:
             raise InputError(f"--max-bad is {self.max_bad}", fix="Give a share between 0 and 1")
+        if self.start is not None and self.search is not None:
+            raise InputError("--from and --search were both given", fix="The sizes of a pretrained model stand fast")
         if self.report_media not in ("none", "sample"):
             raise InputError(f"--report-media is '{self.report_media}'", fix="Give none or sample")
         if self.logger not in LOGGERS:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from omnifuse.api.options import FitOptions, Listener
+from omnifuse.api.options import Listener, TableOptions
 from omnifuse.api.ordering import time_blocks, time_ranks
 from omnifuse.data.findings import find
 from omnifuse.data.history import plain_schema, schema_with_history, with_history
@@ -25,6 +25,9 @@ from omnifuse.data.targets import encode_target
 from omnifuse.errors import InputError
 from omnifuse.evaluation import known_rows
 from omnifuse.schema import Finding, Schema
+
+if TYPE_CHECKING:
+    from omnifuse.api.start import Start
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Prepared:
         times: (R,) float rank in time of each row, or None.
         notes: Sentences on what was left out and why.
         taught: Target to what a teacher answers to all rows, see `teaching`; empty without one.
+        start: What networks begin with, or None.
     """
 
     table: Table
@@ -59,6 +63,7 @@ class Prepared:
     times: np.ndarray | None
     notes: list[str]
     taught: dict[str, np.ndarray] = field(default_factory=dict)
+    start: Start | None = None
 
 
 def any_present(packs: dict[str, Pack], num_rows: int) -> np.ndarray:
@@ -69,7 +74,7 @@ def any_present(packs: dict[str, Pack], num_rows: int) -> np.ndarray:
     return found
 
 
-def check_bad_cells(bad: list[BadCell], table: Table, schema: Schema, options: FitOptions) -> list[str]:
+def check_bad_cells(bad: list[BadCell], table: Table, schema: Schema, options: TableOptions) -> list[str]:
     """Count unreadable cells a field; stop above the accepted share."""
     notes = []
     for name, count in Counter(cell.field for cell in bad).items():
@@ -97,10 +102,13 @@ def _codes(table: Table, column: str | None) -> np.ndarray | None:
 def learnable_rows(
     packs: dict[str, Pack], targets: dict[str, np.ndarray], schema: Schema
 ) -> tuple[np.ndarray, list[str]]:
-    """Rows with something readable and at least one label; the others are counted, never dropped silently."""
-    num_rows = len(next(iter(targets.values())))
+    """Rows with something readable and, where there are targets, at least one label.
+
+    The others are counted, never dropped silently.
+    """
+    num_rows = len(next(iter(packs.values())).present)
     readable = any_present(packs, num_rows)
-    labelled = np.zeros(num_rows, bool)
+    labelled = np.full(num_rows, not schema.targets)
     for target in schema.targets:
         labelled |= known_rows(target.kind, targets[target.name])
     notes = []
@@ -111,7 +119,7 @@ def learnable_rows(
     return np.flatnonzero(readable & labelled), notes
 
 
-def read_schema(table: Table, options: FitOptions) -> Schema:
+def read_schema(table: Table, options: TableOptions) -> Schema:
     """Infer the schema with the user's overrides, and with the past of each row where a time is named.
 
     Raises:
@@ -140,12 +148,13 @@ def _may_be_made(table: Table, name: str) -> bool:
 def prepare(
     table: Table,
     schema: Schema,
-    options: FitOptions,
+    options: TableOptions,
     *,
     input_options: dict[str, dict[str, Any]],
     listen: Listener,
     cache: Path | None,
     max_written: int = 256,
+    start: Start | None = None,
 ) -> Prepared:
     """Look for faults, fit preprocessors and decode every cell once.
 
@@ -157,6 +166,7 @@ def prepare(
         listen: Hears of stages and notes.
         cache: Folder of decoded media, or None for none.
         max_written: Longest text of a target, in ids.
+        start: A trained model whose preprocessing is taken where it reads the same inputs.
 
     Raises:
         InputError: Too many unreadable cells, or fewer than 10 rows to learn from.
@@ -166,7 +176,14 @@ def prepare(
     listen("stage", {"text": f"reading {table.num_rows} rows: " + ", ".join(i.name for i in schema.inputs)})
     findings = find(table, plain_schema(schema))
     everything = np.arange(table.num_rows)
-    preprocessors = fit_preprocessors(table, schema, rows=everything, options=input_options, door=door)
+    preprocessors = fit_preprocessors(
+        table,
+        schema,
+        rows=everything,
+        options=input_options,
+        door=door,
+        known=start.preprocessors if start is not None else None,
+    )
     packs, bad = build_packs(table, schema, preprocessors, door=door, cache_dir=cache)
     findings = [*findings, *media_findings(packs), *past_text_findings(schema)]
     notes = check_bad_cells(bad, table, schema, options)
@@ -182,7 +199,7 @@ def prepare(
         raise InputError(
             f"only {len(rows)} rows can be learnt from",
             where="; ".join(notes + left_out) or f"the table has {table.num_rows} rows",
-            fix="Give at least 10 rows with a label and a readable field",
+            fix=f"Give at least 10 rows with {'a label and ' if schema.targets else ''}a readable field",
         )
     notes += left_out
     groups, times = _codes(table, options.group), time_ranks(table, options.time)
@@ -191,4 +208,6 @@ def prepare(
         groups = blocks.codes
         notes.append(blocks.note)
     folds = None if blocks is None else blocks.folds
-    return Prepared(table, schema, findings, preprocessors, packs, targets, rows, groups, folds, times, notes)
+    if start is not None:
+        notes.append(start.words)
+    return Prepared(table, schema, findings, preprocessors, packs, targets, rows, groups, folds, times, notes, start)

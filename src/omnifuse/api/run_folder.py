@@ -68,6 +68,7 @@ def save_run(
             "notes": training_notes(trainings),
         },
     }
+    model.manifest |= {"from": prepared.start.to_json()} if prepared.start is not None else {}
     remove_folder(singles_folder(out))
     save_model(model, out / "model")
     save_held_back(out, prepared.packs, rows, targets=prepared.targets)

@@ -146,6 +146,12 @@ def model_card(manifest: dict[str, Any]) -> str:
                 lines.append(f"- {name}, {metric}: {value['value']:.4f} ({value['low']:.4f} to {value['high']:.4f})")
         if result.get("fusion"):
             lines.append(f"- {name}, fusion: {result['fusion']['verdict']}")
+    for way, score in manifest.get("pretraining", {}).get("retrieval", {}).items():
+        one, _, two = way.partition(">")
+        lines.append(
+            f"- `{one}` finds `{two}`: R@1 {score['R@1']:.4f}, R@10 {score['R@10']:.4f}, median rank "
+            f"{score['median_rank']:.0f} of {score['rows']} (R@1 by chance {score['chance R@1']:.4f})"
+        )
     lines += [
         "",
         "## Limits",

@@ -51,6 +51,9 @@ def fit(
         None, "--search", metavar="MINUTES", help="Try settings for so long first; the best ones train the model."
     ),
     curve: bool = typer.Option(False, "--curve", help="Also measure the score for fewer rows: would more rows help?"),
+    start: Path | None = typer.Option(
+        None, "--from", metavar="DIR", help="Begin with the preprocessing and encoders of a model, pretrained or not."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Results as one JSON document on stdout."),
 ) -> None:
     """Train a model on TABLE, measure it honestly and write the run folder."""
@@ -85,6 +88,7 @@ def fit(
             report_media=report_media,
             search=search,
             curve=curve,
+            start=start,
             progress=progress,
         )
     finally:

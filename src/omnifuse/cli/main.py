@@ -25,6 +25,7 @@ from omnifuse.cli import (
     inspect,
     listing,
     predict,
+    pretrain,
     registry,
     serve,
     transcribe,
@@ -45,6 +46,7 @@ app.command("inspect")(inspect.inspect)
 app.command("fit")(fit.fit)
 app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
+app.command("pretrain")(pretrain.pretrain)
 app.command("embed")(embed.embed)
 app.command("explain")(explain.explain)
 app.command("caption")(caption.caption)

@@ -11,6 +11,7 @@ import numpy as np
 from omnifuse.data.augment_audio import AudioAugment
 from omnifuse.data.augment_cells import PlaceAugment, TableAugment, TagsAugment, TextAugment
 from omnifuse.data.augment_image import ImageAugment
+from omnifuse.data.augment_mask import MaskAugment
 from omnifuse.data.augment_series import SeriesAugment
 from omnifuse.data.augment_video import VideoAugment
 from omnifuse.errors import InputError
@@ -24,6 +25,7 @@ __all__ = [
     "Augment",
     "Augmenter",
     "ImageAugment",
+    "MaskAugment",
     "PlaceAugment",
     "SeriesAugment",
     "TableAugment",
@@ -33,7 +35,15 @@ __all__ = [
 ]
 
 Augment = (
-    ImageAugment | AudioAugment | VideoAugment | SeriesAugment | TextAugment | TableAugment | TagsAugment | PlaceAugment
+    ImageAugment
+    | AudioAugment
+    | VideoAugment
+    | SeriesAugment
+    | TextAugment
+    | TableAugment
+    | TagsAugment
+    | PlaceAugment
+    | MaskAugment
 )
 # Of the training rows' spread
 _PLACE_JITTER = 0.02
@@ -111,6 +121,27 @@ class Augmenter:
         if isinstance(sound, AudioAugment):
             policy[transcribed] = replace(sound, shift=0.0)
         return cls(policy)
+
+    @classmethod
+    def masking(cls, modalities: Mapping[str, Modality], share: float = 0.5) -> Augmenter:
+        """The policy that hides large parts of each row, for views that the rest is to be told from.
+
+        Args:
+            modalities: Input name to modality; dates and places, which have no parts, stay as they are.
+            share: Of what is hidden.
+        """
+        return cls({name: _masked(kind, share) for name, kind in modalities.items()})
+
+
+def _masked(modality: Modality, share: float) -> Augment | None:
+    """Policy of one modality that hides a share of it."""
+    if modality in (Modality.IMAGE, Modality.VIDEO, Modality.AUDIO, Modality.SERIES):
+        return MaskAugment(share)
+    if modality == Modality.TEXT:
+        return TextAugment(dropout=share, span=0.0)
+    if modality == Modality.TABLE:
+        return TableAugment(dropout=share, jitter=0.0)
+    return TagsAugment(dropout=share) if modality == Modality.TAGS else None
 
 
 def _usual(modality: Modality, strength: float, preprocessor: Any) -> Augment | None:

@@ -91,6 +91,7 @@ def fit_preprocessors(
     rows: np.ndarray,
     options: Mapping[str, Mapping[str, Any]] | None = None,
     door: Door | None = None,
+    known: Mapping[str, Preprocessor] | None = None,
 ) -> dict[str, Preprocessor]:
     """Fit the preprocessor of each input of the schema.
 
@@ -102,6 +103,7 @@ def fit_preprocessors(
             ``{"photo": {"height": 96, "width": 96}}``.
         door: Decodes the few media that are looked at to choose picture size and sampling rate; without it the
             default sizes are taken.
+        known: Input name to a preprocessor that is taken as it is; its options count for nothing.
 
     Returns:
         Input name to preprocessor, in the order of `schema.inputs`.
@@ -117,6 +119,9 @@ def fit_preprocessors(
     training_rows = np.asarray(rows, dtype=np.int64)
     fitted: dict[str, Preprocessor] = {}
     for item in inputs.values():
+        if known is not None and item.name in known:
+            fitted[item.name] = known[item.name]
+            continue
         fit = _FITTERS.get(item.modality)
         if fit is None:
             raise InputError(

@@ -149,6 +149,7 @@ def check_target(model: Answering, target: str | None) -> None:
     Raises:
         InputError: There is none of that name.
     """
+    model.need_target()
     written = [item.name for item in model.schema.written]
     if target in written or not model.readouts:
         raise InputError(

@@ -53,6 +53,18 @@ class Answering(ABC):
         """What was measured when the model was fitted (targets, fusion verdict, cost)."""
         return dict(self.manifest.get("metrics", {}))
 
+    def need_target(self) -> None:
+        """Refuse to answer with a model that has learnt no target.
+
+        Raises:
+            InputError: It was pretrained.
+        """
+        if not self.schema.targets:
+            raise InputError(
+                "the model was pretrained: it has no target to predict, it only embeds",
+                fix="Fit one that begins with it: omnifuse fit TABLE --label COLUMN --from DIR",
+            )
+
     def decode(self, table: Table, *, confined: bool = False) -> Decoded:
         """Decode the rows of a table with the model's own preprocessing.
 
@@ -106,6 +118,7 @@ class Answering(ABC):
         Yields:
             The predictions of up to 512 rows.
         """
+        self.need_target()
         table = self.opened(source, media_root=media_root, history=history)
         start = 0
         for chunk in table.batches(CHUNK_ROWS):
@@ -172,6 +185,7 @@ class Answering(ABC):
         Raises:
             InputError: There is none, or it is written.
         """
+        self.need_target()
         names = [item.name for item in self.schema.chosen]
         name = target or next(iter(names), self.schema.targets[0].name)
         if name in [item.name for item in self.schema.written]:

@@ -59,6 +59,11 @@ def parts_of(batch: Batch, model: MultimodalModel, rows: int) -> Iterator[tuple[
         model: Its tasks tell which rows have a label.
         rows: Most rows of a part.
     """
+    if hasattr(model, "rows_at_once"):
+        # It compares all rows with one another, so it takes them in parts by itself
+        model.rows_at_once = min(int(model.rows_at_once), rows)  # type: ignore[assignment,arg-type]
+        yield batch, None
+        return
     count = -(-batch.size // rows)
     if count <= 1:
         yield batch, None

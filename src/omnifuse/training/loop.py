@@ -204,6 +204,7 @@ class Trainer:
         digest.update(repr((self.seed, self.source.seed, self.source.batch_size)).encode())
         if self.spec.optimiser != "adamw":
             digest.update(self.spec.optimiser.encode())
+        digest.update(str(getattr(self.model, "purpose", "")).encode())
         if self.source.weights is not None:
             digest.update(np.ascontiguousarray(self.source.weights, dtype=np.float64).tobytes())
         return digest.hexdigest()
@@ -224,6 +225,8 @@ class Trainer:
             self._watch(loss, step, batch)
             optimiser.step()
             self.balancing.learn()
+            if hasattr(self.model, "after_step"):
+                self.model.after_step()  # type: ignore[operator]
             self.result.losses.append(loss)
         else:
             self._leave_out(what, step, batch)

@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from omnifuse.association import joined_vector
 from omnifuse.data.pack import Pack
 from omnifuse.model import ModelOutput, MultimodalModel, ShallowAnswers
 from omnifuse.readout.raw import RawOutputs, concatenate
@@ -77,6 +78,8 @@ def gather_outputs(
     spreads = _spreads(outputs, shallow)
     if not vectors:
         return RawOutputs(fused, fields, present, spreads=spreads)
+    if first.vectors is not None:
+        return RawOutputs(fused, fields, present, *_in_space(outputs, present), spreads)
     pooled = np.concatenate([output.fused.pooled.float().cpu().numpy() for output in outputs], axis=1)
     width = pooled.shape[1]
     field_pooled = {
@@ -86,6 +89,21 @@ def gather_outputs(
         for name in present
     }
     return RawOutputs(fused, fields, present, pooled, field_pooled, spreads)
+
+
+def _in_space(
+    outputs: Sequence[ModelOutput], present: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Of models with a shared space: the joined vector of each row, and that of each field, NaN where absent."""
+    members = [output.vectors or {} for output in outputs]
+    there = {name: torch.from_numpy(flags).to(outputs[0].fused.pooled.device) for name, flags in present.items()}
+    joined = [joined_vector(found, there).float().cpu().numpy() for found in members]
+    fields = {}
+    for name, flags in present.items():
+        own = np.concatenate([found[name].float().cpu().numpy() for found in members], axis=1)
+        own[~flags] = np.nan
+        fields[name] = own
+    return np.concatenate(joined, axis=1), fields
 
 
 def _spreads(outputs: Sequence[ModelOutput], shallow: Sequence[ShallowAnswers]) -> dict[str, dict[str, np.ndarray]]:
