@@ -20,10 +20,13 @@ from omnifuse.cli import (
     explain,
     export,
     fit,
+    index,
     inspect,
     listing,
     predict,
     registry,
+    report,
+    search,
     serve,
 )
 from omnifuse.cli.termination import TERMINATED, TerminatedError, terminable
@@ -44,6 +47,9 @@ app.command("evaluate")(evaluate.evaluate)
 app.command("predict")(predict.predict)
 app.command("embed")(embed.embed)
 app.command("explain")(explain.explain)
+app.command("index")(index.index)
+app.command("search")(search.search)
+app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("compress")(compress.compress)
 app.command("edge")(edge.edge)

@@ -31,7 +31,7 @@ from omnifuse.errors import ArtefactError, InputError, did_you_mean
 from omnifuse.files import make_folder, sync_folder
 from omnifuse.schema import Modality
 from omnifuse.search.columns import ColumnKind, column_kind, typed_frame
-from omnifuse.search.deleted import read_deleted, write_deleted
+from omnifuse.search.deleted import write_deleted
 from omnifuse.search.diversity import diverse_order, pool_size
 from omnifuse.search.exact import nearest
 from omnifuse.search.filters import Filter
@@ -57,6 +57,7 @@ class Index:
     Attributes:
         folder: Where it lies.
         snapshot: Segments, columns and deleted rows that it sees.
+        lost: Column to the number of cells added through it that could not be kept, and are missing.
 
     Example:
         >>> import tempfile
@@ -71,6 +72,7 @@ class Index:
         self.folder = folder
         self.snapshot = Snapshot.opened(folder, manifest, verify=verify)
         self.graphs = Graphs(folder)
+        self.lost: dict[str, int] = {}
 
     @classmethod
     def create(
@@ -177,6 +179,7 @@ class Index:
         keys: Sequence[str] | None = None,
         model_id: str | None = None,
         root: str = "",
+        replace: bool = False,
     ) -> int:
         """Add rows; when this returns they are there, whatever happens next.
 
@@ -188,9 +191,10 @@ class Index:
             keys: A text a row, equal where the content is, for `near_duplicates`.
             model_id: Of the model that made the vectors; refused where it is another than the index's.
             root: Folder that relative paths in the columns resolve against.
+            replace: Rows of the same ids that are in the index are deleted in the same step; else they are refused.
 
         Returns:
-            How many rows were added.
+            How many rows were added. Cells that could not be kept are counted in `lost`.
 
         Raises:
             InputError: Vectors of another model or width, an id that is there already, columns of another length.
@@ -204,17 +208,22 @@ class Index:
         _refuse_repeated(names, names.is_duplicated())
         key_series = pl.Series(KEY, list(keys) if keys is not None else [None] * len(names), dtype=pl.String)
         with self._changing() as snapshot:
-            known = snapshot.column(ID).filter(pl.Series(snapshot.live))
-            _refuse_repeated(names, names.is_in(known.implode()))
+            old = np.asarray(snapshot.column(ID).is_in(names.implode()).to_numpy(), bool) & snapshot.live
+            if old.any() and not replace:
+                known = snapshot.column(ID).filter(pl.Series(old))
+                _refuse_repeated(names, names.is_in(known.implode()))
             kinds = dict(snapshot.manifest.columns)
             for name, cells in columns.items():
                 kinds.setdefault(name, _kind_of(name, cells, snapshot.manifest.fields))
-            frame, _ = typed_frame(columns, kinds)
+            frame, lost = typed_frame(columns, kinds)
             whole = pl.DataFrame([names, key_series, *frame.get_columns()])
             precision = snapshot.manifest.precision
             stored = write_segment(self.folder, whole, matrices, precision=precision, root=root)
             segments = (*snapshot.manifest.segments, stored)
-            self._commit(snapshot.manifest.changed(columns=kinds, segments=segments))
+            deleted = write_deleted(self.folder, ~snapshot.live | old) if old.any() else snapshot.manifest.deleted
+            self._commit(snapshot.manifest.changed(columns=kinds, segments=segments, deleted=deleted))
+        for name, count in lost.items():
+            self.lost[name] = self.lost.get(name, 0) + count
         if len(self.manifest.segments) > MOST_SEGMENTS:
             self.join()
         return len(names)
