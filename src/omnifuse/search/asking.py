@@ -78,7 +78,7 @@ def question_row(
     for modality, path in (media or {}).items():
         found[_only_field(schema, modality)] = path
     if not found:
-        raise InputError("there is no question", fix='Give words, --image FILE, --audio FILE or --row \'{"note": ..}\'')
+        raise InputError("there is no question", fix="Give words, --image FILE, --audio FILE or --row '{\"note\": ..}'")
     return found
 
 
@@ -124,9 +124,7 @@ def ask(
         vector = raw.pooled[0]
     else:
         vector = fields.get(name.removeprefix(f"{FUSED}_"), np.mean(list(fields.values()), axis=0))
-    found = index.search(
-        vector, k, where=where, diversity=diversity, space=name, model_id=model.model_id, exact=exact
-    )
+    found = index.search(vector, k, where=where, diversity=diversity, space=name, model_id=model.model_id, exact=exact)
     hits = _with_near(index, found, fields)
     filtered = Filter(where, index.columns).columns if where is not None else ()
     num_fitting = int(index.kept(where, name).sum())

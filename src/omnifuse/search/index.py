@@ -479,4 +479,3 @@ def _refuse_repeated(names: pl.Series, repeated: pl.Series) -> None:
         raise InputError(
             f"the id '{found[0]}' would be in the index twice{more}", fix="Delete the old rows first, or give other ids"
         )
-

@@ -115,7 +115,8 @@ def _pairs(vectors: np.ndarray, least: float, codes: np.ndarray) -> tuple[np.nda
             behind = vectors[other : other + _ROWS_AT_ONCE]
             cosines = part @ behind.T
             ones, twos = np.nonzero(
-                (cosines >= least) | (codes[start : start + len(part), None] == codes[None, other : other + len(behind)])
+                (cosines >= least)
+                | (codes[start : start + len(part), None] == codes[None, other : other + len(behind)])
             )
             upper = (ones + start) < (twos + other)
             ones, twos = ones[upper], twos[upper]
