@@ -60,7 +60,7 @@ def write_space(index: Index, space: MeasuredSpace, path: Path, *, media_root: P
         label_keys=list(zip(classes, COLOURS, strict=False)),
         points=_points(space, names, classes, index),
         items=_items(index, np.unique(space.map.numbers), media_root),
-        map_words=f"Made of {layout.method}; {layout.kept:.0%} of the 10 nearest vectors are among the 10 nearest dots. "
+        map_words=f"Made of {layout.method}; {layout.kept:.0%} of the 10 nearest vectors are among the nearest dots. "
         f"The first two principal components hold {layout.explained:.0%} of the variance.",
         retrieval=[
             [item.asked, item.found, *map(_estimate, (*item.recall.values(), item.median_rank)), str(item.rows)]

@@ -322,7 +322,8 @@ class Index:
             return next(iter(self.spaces))
         found = name if name in self.spaces else f"{FUSED}_{name}"
         if found not in self.spaces:
-            raise InputError(f"the index has no vectors '{name}'", fix=did_you_mean(name, self.spaces))
+            known = [space.removeprefix(f"{FUSED}_") for space in self.spaces]
+            raise InputError(f"the index has no vectors '{name}'", fix=did_you_mean(name, known))
         return found
 
     def check_model(self, model_id: str | None) -> None:
@@ -333,7 +334,7 @@ class Index:
         """
         if model_id is not None and model_id != self.model_id:
             raise InputError(
-                f"the index was made with model {self.model_id or '(unknown)'}, this is model {model_id or '(unsaved)'}",
+                f"the index is of model {self.model_id or '(unknown)'}, this is model {model_id or '(unsaved)'}",
                 where="Vectors of two models cannot be compared",
                 fix="Index the table with this model, or search with the other one",
             )
