@@ -101,7 +101,7 @@ def coloured_rows(folder: Path, count: int = 24, *, seed: int = 0) -> list[dict[
                 "kind": "coat" if number % 2 else "hat",
                 "stock": "true" if number % 4 else "false",
                 "added": f"2026-01-{number % 28 + 1:02d}",
-                "tags": "new|sale" if number % 6 == 0 else "old",
+                "tags": "new|sale" if number % 6 == 0 else "old|used",
             }
         )
     return rows

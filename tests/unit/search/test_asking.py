@@ -83,7 +83,8 @@ def test_a_question_of_several_fields_is_what_embed_gives(shop):
     vector = model.embed([row])["embedding"][0]
     found = ask(model, made.index, row, 5, where="price < 15")
     expected = made.index.search(vector, 5, where="price < 15")
-    assert [(hit.id, hit.score) for hit in found.hits] == [(hit.id, hit.score) for hit in expected]
+    assert [hit.id for hit in found.hits] == [hit.id for hit in expected]
+    assert [hit.score for hit in found.hits] == pytest.approx([hit.score for hit in expected], abs=1e-6)
     assert found.filtered == ("price",)
     assert found.num_fitting == 15
     near = found.hits[0].near
@@ -231,7 +232,7 @@ def test_the_command_line(shop, cli, tmp_path):
     ("arguments", "words"),
     [
         (["red", "--where", "prize < 3"], "did you mean 'price'"),
-        (["red", "--where", "price << 3"], "^^^^"[:1]),
+        (["red", "--where", "price << 3"], "a number or a text is expected"),
         (["red", "--row", "[1]"], "--row is no JSON object"),
         (["--row", "{"], "--row is no JSON object"),
         ([], "there is no question"),
