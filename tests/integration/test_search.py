@@ -15,7 +15,7 @@ from omnifuse.search import Index
 def indexed(fitted, tmp_path_factory):
     folder = tmp_path_factory.mktemp("search") / "idx"
     with pytest.raises(SystemExit) as caught:
-        run(["index", str(fitted.run), str(fitted.rooms.test), "-o", str(folder), "--json"])
+        run(["index", str(fitted.run), str(fitted.world.test), "-o", str(folder), "--json"])
     assert not caught.value.code
     return folder
 
@@ -30,7 +30,7 @@ def asked(capsys, *arguments):
 
 
 def test_a_row_finds_itself(fitted, indexed, capsys):
-    row = room_rows(fitted.rooms.test, 3)[1]
+    row = room_rows(fitted.world.test, 3)[1]
     cells = {name: cell for name, cell in row.items() if name in Index.open(indexed).manifest.fields and cell}
     found = asked(capsys, indexed, "--row", json.dumps(cells), "-k", "3")
     assert found["hits"][0]["score"] == pytest.approx(1.0, abs=1e-4)
@@ -38,7 +38,7 @@ def test_a_row_finds_itself(fitted, indexed, capsys):
 
 
 def test_words_and_a_picture_together(fitted, indexed, capsys, tmp_path):
-    row = next(item for item in room_rows(fitted.rooms.test, 20) if item["picture"])
+    row = next(item for item in room_rows(fitted.world.test, 20) if item["picture"])
     page = tmp_path / "page.html"
     found = asked(capsys, indexed, "alarm bells", "--image", row["picture"], "-k", "5", "--html", page)
     assert len(found["hits"]) == 5

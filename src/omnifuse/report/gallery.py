@@ -50,7 +50,7 @@ def write_gallery(index: Index, found: Found, path: Path, *, media_root: Path | 
         for hit in found.hits[:MOST_SHOWN]
     ]
     page = template.render(
-        title="Search: " + cut_text(" + ".join(str(cell) for cell in found.row.values()), 80),
+        title="Search: " + cut_text(" + ".join(_named(cell, fields.get(name)) for name, cell in found.row.items()), 80),
         lead=f"{len(hits)} of {found.num_fitting} rows, in the vectors '{found.space}' of model {index.model_id}",
         question=[(name, _question(cell, fields.get(name, ""), own)) for name, cell in found.row.items()],
         where=found.where,
@@ -94,6 +94,11 @@ def shown_media(cell: Any, modality: str, door: MediaDoor, *, sounds: bool = Tru
         except MediaError as error:
             shown["remark"] = f"(unreadable: {error.what})"
     return shown
+
+
+def _named(cell: Any, modality: str | None) -> str:
+    """The cell as a word of the title: of a file its name alone."""
+    return Path(str(cell)).name if modality in _MEDIA and isinstance(cell, str | Path) else str(cell)
 
 
 def _root(index: Index, hit: Hit) -> Path | None:

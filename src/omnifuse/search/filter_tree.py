@@ -89,11 +89,12 @@ def parse_filter(text: str) -> Node:
         '<'
     """
     parser = _Parser(text)
-    if parser.word.kind is WordKind.END:
+    if len(parser.words) == 1:
         raise FilterError("it is empty", text, 0, 1, fix="Write for example price < 30 and kind == 'coat'")
     found = parser.expression(0)
-    if parser.word.kind is not WordKind.END:
-        fix = "Join conditions with and, or" if parser.word.kind is not WordKind.SIGN else "Look at the parentheses"
+    rest = parser.word
+    if rest.kind is not WordKind.END:
+        fix = "Join conditions with and, or" if rest.kind is not WordKind.SIGN else "Look at the parentheses"
         raise parser.unexpected("the filter should end here", fix)
     return found
 

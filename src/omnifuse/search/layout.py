@@ -66,7 +66,7 @@ def _scaled(places: np.ndarray) -> np.ndarray:
     """Into -1 to 1; far outliers at the edge, so that they do not press the others together."""
     centre = np.median(places, axis=0)
     size = max(float(np.percentile(np.abs(places - centre), 99.5)), 1e-9)
-    return np.clip((places - centre) / size, -1.0, 1.0)
+    return np.asarray(np.clip((places - centre) / size, -1.0, 1.0))
 
 
 def _neighbours(values: np.ndarray) -> np.ndarray:
@@ -83,10 +83,8 @@ def _kept(places: np.ndarray, neighbours: np.ndarray) -> float:
     if not neighbours.size:
         return 1.0
     near = _neighbours(places - places.mean(axis=0))
-    return (
-        float(np.mean([len(np.intersect1d(one, two)) for one, two in zip(near, neighbours, strict=True)]))
-        / (neighbours.shape[1])
-    )
+    shared = [len(np.intersect1d(one, two)) for one, two in zip(near, neighbours, strict=True)]
+    return float(np.mean(shared)) / int(neighbours.shape[1])
 
 
 def _moved(places: np.ndarray, neighbours: np.ndarray, seed: int) -> np.ndarray:

@@ -141,7 +141,7 @@ def test_questions_that_mean_nothing(options, words):
 def test_a_question_that_cannot_be_read(shop, tmp_path):
     _, model, made = shop
     (tmp_path / "x.png").write_bytes(b"none")
-    with pytest.raises(InputError, match="nothing of the question can be read. picture"):
+    with pytest.raises(InputError, match=r"nothing of the question can be read\. picture"):
         ask(model, made.index, {"picture": str(tmp_path / "x.png")})
 
 
