@@ -68,9 +68,9 @@ class Index:
         [('a', 1.0), ('b', 0.0)]
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, *, verify: bool = True) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, *, check: bool = True) -> None:
         self.folder = folder
-        self.snapshot = Snapshot.opened(folder, manifest, verify=verify)
+        self.snapshot = Snapshot.opened(folder, manifest, check=check)
         self.graphs = Graphs(folder)
         self.lost: dict[str, int] = {}
 
@@ -112,12 +112,12 @@ class Index:
         return cls(home, manifest)
 
     @classmethod
-    def open(cls, folder: str | Path, *, verify: bool = True) -> Index:
+    def open(cls, folder: str | Path, *, check: bool = True) -> Index:
         """An index that is there.
 
         Args:
             folder: Of the index.
-            verify: Read every file once and compare its SHA-256, about a second a gigabyte; else lengths alone.
+            check: Read every file once and compare its SHA-256, about a second a gigabyte; else lengths alone.
 
         Raises:
             ArtefactError: There is none, or a file is absent, cut short or changed. A damaged graph is made anew.
@@ -126,12 +126,12 @@ class Index:
         for _ in range(3):
             manifest = Manifest.read(home)
             try:
-                return cls(home, manifest, verify=verify)
+                return cls(home, manifest, check=check)
             except ArtefactError:
                 # Another process may have joined segments since the manifest was read
                 if Manifest.read(home).serial == manifest.serial:
                     raise
-        return cls(home, Manifest.read(home), verify=verify)
+        return cls(home, Manifest.read(home), check=check)
 
     @property
     def manifest(self) -> Manifest:

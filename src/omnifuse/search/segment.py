@@ -66,17 +66,17 @@ class Segment:
         stored: What it must be.
         manifest: Of the index.
         first: Number of its first row in the index.
-        verify: Compare the digests of all its files.
+        check: Compare the digests of all its files.
 
     Raises:
         ArtefactError: A file is absent or damaged.
     """
 
-    def __init__(self, folder: Path, stored: StoredSegment, manifest: Manifest, *, first: int, verify: bool) -> None:
+    def __init__(self, folder: Path, stored: StoredSegment, manifest: Manifest, *, first: int, check: bool) -> None:
         self.stored, self.first = stored, first
         what = f"It holds rows {first + 1} to {first + stored.rows}"
-        paths = {name: file.check(folder, content=verify, what=what) for name, file in stored.vectors.items()}
-        table = stored.table.check(folder, content=verify, what=what)
+        paths = {name: file.check(folder, content=check, what=what) for name, file in stored.vectors.items()}
+        table = stored.table.check(folder, content=check, what=what)
         dtype = np.dtype(manifest.precision).newbyteorder("<")
         self.vectors: dict[str, np.ndarray] = {}
         for name, width in manifest.spaces.items():

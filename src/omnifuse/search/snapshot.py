@@ -39,7 +39,7 @@ class Snapshot:
 
     @classmethod
     def opened(
-        cls, folder: Path, manifest: Manifest, *, verify: bool, known: Sequence[Segment] = ()
+        cls, folder: Path, manifest: Manifest, *, check: bool, known: Sequence[Segment] = ()
     ) -> Snapshot:  # fmt: skip
         """Open what the manifest names; segments in `known` are not opened again."""
         open_ones = {segment.stored.table.name: segment for segment in known}
@@ -48,7 +48,7 @@ class Snapshot:
         for stored in manifest.segments:
             segment = open_ones.get(stored.table.name)
             if segment is None or segment.first != first:
-                segment = Segment(folder, stored, manifest, first=first, verify=verify)
+                segment = Segment(folder, stored, manifest, first=first, check=check)
             segments.append(segment)
             first += stored.rows
         live = ~read_deleted(folder, manifest.deleted, first)
@@ -56,7 +56,7 @@ class Snapshot:
 
     def advanced(self, manifest: Manifest) -> Snapshot:
         """The snapshot of a later manifest; only what is new is opened."""
-        return Snapshot.opened(self.folder, manifest, verify=False, known=self.segments)
+        return Snapshot.opened(self.folder, manifest, check=False, known=self.segments)
 
     @property
     def num_rows(self) -> int:

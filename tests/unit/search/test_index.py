@@ -32,7 +32,7 @@ def ids(hits):
 
 
 def test_what_was_added_is_found_after_opening(index):
-    for seen in (index, Index.open(index.folder), Index.open(index.folder, verify=False)):
+    for seen in (index, Index.open(index.folder), Index.open(index.folder, check=False)):
         hits = seen.search([0.1, 2, 0], 2)
         assert ids(hits) == ["b", "a"]
         assert hits[0].row == {"price": 20.0, "kind": "hat"}
