@@ -23,6 +23,7 @@ _HOMES = {
     "Prediction": "omnifuse.schema",
     "Schema": "omnifuse.schema",
     "TargetPrediction": "omnifuse.schema",
+    "Index": "omnifuse.search",
     "Model": "omnifuse.api",
     "fit": "omnifuse.api",
     "inspect": "omnifuse.api",
@@ -34,6 +35,7 @@ _HOMES = {
 }
 __all__ = [
     "ArtefactError",
+    "Index",
     "InputError",
     "MediaError",
     "MissingDependencyError",
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from omnifuse.data.worlds import generate_world
     from omnifuse.errors import ArtefactError, InputError, MediaError, MissingDependencyError, OmnifuseError
     from omnifuse.schema import Modality, Prediction, Schema, TargetPrediction
+    from omnifuse.search import Index
 
 
 def __getattr__(name: str) -> Any:

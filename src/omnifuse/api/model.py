@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from omnifuse.schema import Hypothesis, Prediction, Schema
 
 if TYPE_CHECKING:
     from omnifuse.model import Ensemble, MultimodalModel
+    from omnifuse.search import Hit, Index
 
 
 class Model(Explaining):
@@ -156,6 +157,38 @@ class Model(Explaining):
         result = evaluate_model(self, table, confined=media_root is not None, seed=seed)
         del result["scores"], result["intervals"], result["chosen"], result["texts"]
         return result
+
+    def index(self, source: Any, folder: str | Path, *, media_root: Path | None = None, **options: Any) -> Index:
+        """Make an index of a table to search, or add the table to one.
+
+        Args:
+            source: As for `predict`.
+            folder: Of the index; the index in it is added to, where it was made with this model.
+            media_root: As for `predict`.
+            options: See `omnifuse.search.indexing.index_table`.
+
+        Example:
+            >>> index = model.index("items.csv", "runs/items")  # doctest: +SKIP
+            >>> model.search(index, {"note": "red jacket"}, where="price < 30")  # doctest: +SKIP
+        """
+        from omnifuse.search.indexing import index_table
+
+        return index_table(self, source, folder, media_root=media_root, **options).index
+
+    def search(self, index: Index | str | Path, row: Mapping[str, Any], k: int = 20, **options: Any) -> list[Hit]:
+        """The rows of an index that are nearest to a row with holes: a text, a picture, or both.
+
+        Args:
+            index: Made with this model.
+            row: Column to cell, as many as are known.
+            k: How many rows.
+            options: `where`, `diversity`, `space`; see `omnifuse.search.asking.ask`.
+        """
+        from omnifuse.search import Index
+        from omnifuse.search.asking import ask
+
+        opened = index if isinstance(index, Index) else Index.open(index)
+        return list(ask(self, opened, row, k, **options).hits)
 
     def save(self, folder: str | Path) -> Path:
         """Write the model folder (`model.json`, `weights.safetensors`, tokenizers, `CARD.md`).

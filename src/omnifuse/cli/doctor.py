@@ -19,6 +19,7 @@ EXTRAS = {
     "wandb": ("wandb",),
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "edge": ("onnxruntime",),
+    "index": ("usearch",),
     "registry": ("cryptography", "fsspec"),
     "serve": ("fastapi", "uvicorn", "python-multipart", "websockets", "prometheus-client"),
 }

@@ -22,11 +22,14 @@ from omnifuse.cli import (
     explain,
     export,
     fit,
+    index,
     inspect,
     listing,
     predict,
     pretrain,
     registry,
+    report,
+    search,
     serve,
     transcribe,
 )
@@ -49,6 +52,9 @@ app.command("predict")(predict.predict)
 app.command("pretrain")(pretrain.pretrain)
 app.command("embed")(embed.embed)
 app.command("explain")(explain.explain)
+app.command("index")(index.index)
+app.command("search")(search.search)
+app.command("report")(report.report)
 app.command("caption")(caption.caption)
 app.command("transcribe")(transcribe.transcribe)
 app.command("answer")(answer.answer)
