@@ -71,9 +71,13 @@ def examine() -> dict[str, Any]:
             missing.append({"what": ", ".join(absent), "get": f'pip install "omnifuse[{extra}]"'})
     devices = ["cpu"]
     if packages["torch"] is not None:
-        import torch
+        try:
+            import torch
 
-        devices += [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+            devices += [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+        except (ImportError, OSError) as error:  # its libraries may lack others of the system
+            what = f"torch is installed but cannot be imported ({str(error).splitlines()[0]})"
+            missing.append({"what": what, "get": 'pip install --force-reinstall "omnifuse[train]"'})
     return {
         "omnifuse": _version("omnifuse"),
         "python": sys.version.split()[0],
