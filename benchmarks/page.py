@@ -16,7 +16,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import page_fusions, page_gpu, page_peers, page_tables  # noqa: E402
+from benchmarks import page_fusions, page_gpu, page_peers, page_serve, page_tables  # noqa: E402
 from benchmarks.markdown import difference, figure, machine_words, mean_score, table_text, tree_words  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -220,6 +220,7 @@ SECTIONS = {
     "peers": page_peers.section,
     "race": page_peers.race_section,
     "gpu": page_gpu.section,
+    "serve": page_serve.section,
 }
 
 
