@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import page_compress, page_fusions, page_gpu, page_peers, page_tables  # noqa: E402
+from benchmarks import page_fusions, page_gpu, page_peers, page_serve, page_tables  # noqa: E402
 from benchmarks.markdown import difference, figure, machine_words, mean_score, table_text, tree_words  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -221,6 +222,7 @@ SECTIONS = {
     "race": page_peers.race_section,
     "gpu": page_gpu.section,
     "compress": page_compress.section,
+    "serve": page_serve.section,
 }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,8 @@ CORE = ("numpy", "polars", "pyarrow", "typer", "rich", "pillow", "soundfile", "s
 
 
 def _version(name: str) -> str | None:
+    from importlib import metadata
+
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -71,9 +72,13 @@ def examine() -> dict[str, Any]:
             missing.append({"what": ", ".join(absent), "get": f'pip install "omnifuse[{extra}]"'})
     devices = ["cpu"]
     if packages["torch"] is not None:
-        import torch
+        try:
+            import torch
 
-        devices += [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+            devices += [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+        except (ImportError, OSError) as error:  # its libraries may lack others of the system
+            what = f"torch is installed but cannot be imported ({str(error).splitlines()[0]})"
+            missing.append({"what": what, "get": 'pip install --force-reinstall "omnifuse[train]"'})
     return {
         "omnifuse": _version("omnifuse"),
         "python": sys.version.split()[0],

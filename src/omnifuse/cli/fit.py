@@ -9,7 +9,6 @@ import typer
 
 from omnifuse.cli.options import interval_text, pairs, print_json, print_table, score_text
 from omnifuse.cli.progress import Progress
-from omnifuse.report.fusions import fusion_cells
 
 
 def fit(
@@ -153,6 +152,8 @@ def print_result(result: dict[str, Any], out: Path) -> None:
 
 def print_fusions(table: dict[str, Any]) -> None:
     """The comparison of fusions, for a person."""
+    from omnifuse.report.fusions import fusion_cells
+
     head = ("fusion", table["metric"], f"against {table['default']} (95%)", "p", "parameters", "MFLOP a row", "passes")
     print_table(f"fusions, {table['target']}", head, [fusion_cells(row) for row in table["rows"]])
     typer.echo(table["words"])

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from omnifuse.cli.options import print_json
-from omnifuse.schema import TaskKind
 
 if TYPE_CHECKING:
     from omnifuse.api import Model
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
 
 def flat_row(answer: Prediction, model: Model, *, proba: bool) -> dict[str, Any]:
     """One output row: id columns, answers, modalities_used, warnings, error."""
+    from omnifuse.schema import TaskKind
+
     row: dict[str, Any] = dict(answer.ids) if answer.ids else {"row": answer.row_id}
     for target in model.schema.targets:
         found = answer.targets.get(target.name)

@@ -24,8 +24,11 @@ _NEEDED = ("fastapi", "uvicorn", "python_multipart", "websockets", "prometheus_c
 _WORKER = (sys.executable, "-P", "-c", "from omnifuse.cli.main import run; run()", "serve")
 
 
-def need_serving() -> None:
-    """Stop where the extra is not installed.
+def need_serving(*, graphs: bool = False) -> None:
+    """Stop where what serving needs is not installed.
+
+    Args:
+        graphs: Whether the graphs answer, which need no PyTorch.
 
     Raises:
         MissingDependencyError: It names the line to type.
@@ -33,7 +36,13 @@ def need_serving() -> None:
     absent = [name for name in _NEEDED if find_spec(name) is None]
     if absent:
         raise MissingDependencyError(
-            f"serving needs {', '.join(absent)}", fix="Install with: pip install 'omnifuse[train,serve]'"
+            f"serving needs {', '.join(absent)}",
+            fix=f"Install with: pip install 'omnifuse[{'edge' if graphs else 'train'},serve]'",
+        )
+    if not graphs and find_spec("torch") is None:
+        raise MissingDependencyError(
+            "torch is not installed, which the model itself needs",
+            fix="Give --graphs after `omnifuse export`, or install with: pip install 'omnifuse[train,serve]'",
         )
 
 
@@ -58,7 +67,7 @@ def serve(
     beat_fd: int | None = typer.Option(None, "--beat-fd", hidden=True),
 ) -> None:
     """Answer requests with the model in DIR, until a signal ends it; a new version in DIR is taken up."""
-    need_serving()
+    need_serving(graphs=graphs)
     from omnifuse.deploy.artefact import find_model_folder
     from omnifuse.serve.guard import Gate
     from omnifuse.serve.logs import log_to_stderr

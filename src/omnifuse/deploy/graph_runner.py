@@ -57,6 +57,7 @@ class GraphRunner:
         self.signature = signature
         self.sessions = {name: open_graph(graph, threads) for name, graph in encoders.items()}
         self.fusion = open_graph(fusion, threads)
+        self._absent: dict[str, EncodedField] = {}
 
     def raw(
         self,
@@ -93,9 +94,9 @@ class GraphRunner:
             name: The field.
             packed: Its rows.
         """
-        signature, members = self.signature.fields[name], self.signature.num_members
+        signature = self.signature.fields[name]
         if not len(packed.lengths):
-            return no_field(signature, members, len(packed.present))
+            return self._without(name, len(packed.present))
         run = self.sessions[name].run
         if signature.steps:
             groups = _by_length(packed.lengths)
@@ -105,7 +106,20 @@ class GraphRunner:
             media = np.arange(int(packed.lengths.sum()))
             single = PackedRows(packed.values, np.ones(len(media), np.int64), np.ones(len(media), bool))
             outputs = _per_row(run(None, _feeds(signature, single, media)), packed.lengths)
-        return _joined(outputs, signature, members, packed.present)
+        return _joined(outputs, signature, self.signature.num_members, packed.present)
+
+    def _without(self, name: str, count: int) -> EncodedField:
+        """A field that none of so many rows has; for one row, the usual question to a small machine, made once."""
+        signature, members = self.signature.fields[name], self.signature.num_members
+        if count != 1:
+            return no_field(signature, members, count)
+        if name not in self._absent:
+            made = no_field(signature, members, count)
+            for array in (made.tokens, made.mask, made.features):
+                if array is not None:
+                    array.setflags(write=False)
+            self._absent[name] = made
+        return self._absent[name]
 
     def fuse(self, encoded: Mapping[str, EncodedField], *, vectors: bool = False) -> RawOutputs:
         """Encoded fields to raw outputs.
@@ -138,6 +152,8 @@ def open_graph(graph: Any, threads: int | None = None) -> Any:
         raise MissingDependencyError("onnxruntime is not installed", fix="Run: pip install 'omnifuse[edge]'") from None
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    # Threads that spin while they wait take a quarter more of the processor for one row, and gain nothing for it
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         options.intra_op_num_threads = threads
     return onnxruntime.InferenceSession(
@@ -165,6 +181,8 @@ def _feeds(signature: FieldSignature, packed: PackedRows, rows: np.ndarray) -> d
 
 def _per_row(outputs: Sequence[np.ndarray], lengths: np.ndarray) -> list[tuple[np.ndarray, list[np.ndarray]]]:
     """Outputs of all media in order to those of rows with equally many: tokens one behind the other, features' mean."""
+    if (lengths == 1).all():
+        return [(np.arange(len(lengths)), list(outputs))]
     tokens = outputs[0]
     members, _, num_tokens, width = tokens.shape
     starts = np.cumsum(lengths) - lengths
@@ -185,6 +203,10 @@ def _joined(
     present: np.ndarray,
 ) -> EncodedField:
     """Groups of rows back in one order, padded to the most tokens; rows without the field stay empty."""
+    if len(outputs) == 1 and present.all():  # nothing to pad and nothing to leave empty: no copy
+        tokens = outputs[0][1][0]
+        mask = np.ones((len(present), tokens.shape[2]), bool)
+        return EncodedField(tokens, mask, outputs[0][1][1] if signature.features else None)
     places = np.flatnonzero(present)
     longest = max(parts[0].shape[2] for _, parts in outputs)
     tokens = np.zeros((members, len(present), longest, signature.width), np.float32)
