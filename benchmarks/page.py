@@ -16,8 +16,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import page_compress, page_fusions, page_gpu, page_peers, page_tables  # noqa: E402
-from benchmarks import page_fusions, page_gpu, page_peers, page_serve, page_tables  # noqa: E402
+from benchmarks import (  # noqa: E402
+    page_compress,
+    page_fusions,
+    page_gpu,
+    page_peers,
+    page_serve,
+    page_tables,
+)
 from benchmarks.markdown import difference, figure, machine_words, mean_score, table_text, tree_words  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results"

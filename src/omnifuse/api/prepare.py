@@ -210,4 +210,6 @@ def prepare(
     folds = None if blocks is None else blocks.folds
     if start is not None:
         notes.append(start.words)
-    return Prepared(table, schema, findings, preprocessors, packs, targets, rows, groups, folds, times, notes, start)
+    return Prepared(
+        table, schema, findings, preprocessors, packs, targets, rows, groups, folds, times, notes, start=start
+    )
