@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from omnifuse import fit, load
 from omnifuse.api.fitting import fusion_names
+from omnifuse.api import member, members
 from omnifuse.api.fusions import FusionRow, _verdict
 from omnifuse.cli.main import app
 from omnifuse.errors import InputError
@@ -108,3 +109,17 @@ def test_another_fusion_is_taken_only_where_it_is_surely_better():
     assert _verdict(row("joint"), [*others, row("gated", 0.05, 0.03)], 150)[0] == "joint"
     assert "No fusion beats joint" in _verdict(row("joint"), others, 1000)[1]
     assert "sum, differs by +0.020" in _verdict(row("joint"), others, 1000)[1]
+
+
+def test_within_a_time_limit_the_shallow_heads_are_fitted_once_for_all_fusions(tmp_path, monkeypatch):
+    fitted = []
+
+    def counted(model, *rest):
+        fitted.append(model)
+        member.fit_shallow(model, *rest)
+
+    monkeypatch.setattr(members, "fit_shallow", counted)
+    out = tmp_path / "run"
+    made = fit(rows_of(), label="label", out=out, fusion="concat,sum", minutes=0.02, baselines=False, logger="none")
+    assert len(fitted) == len(made.network.members)
+    assert all(heads for network in made.network.members for heads in network.shallow)

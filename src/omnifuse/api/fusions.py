@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -30,6 +31,10 @@ from omnifuse.evaluation import (
 from omnifuse.presets import Preset
 from omnifuse.schema import Target
 from omnifuse.training.batches import make_batch
+
+# Name of the networks that make what all fusions share, and the least part of the time that is left for the fusions
+SHARED = "shared"
+LEAST_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,9 @@ def compare_fusions(
 ) -> tuple[FusionTable, dict[int, Network]]:
     """Train a model with each fusion and each seed, and hold each against the first.
 
+    With a time limit the shallow heads are fitted before, once a seed, and whatever is loaded or made on first use is
+    used once: else the first fusion would pay for the others.
+
     Args:
         prepared: The table.
         partition: Which rows do what; the same for all.
@@ -112,26 +120,32 @@ def compare_fusions(
     Returns:
         The table, and seed to the networks of the fusion that was chosen.
     """
-    share = None if seconds is None else seconds / (len(names) * options.seeds)
     target = prepared.schema.chosen[0]
     networks: dict[str, dict[int, Network]] = {}
     scores: dict[str, list[np.ndarray]] = {}
+    seeds = range(options.seed, options.seed + options.seeds)
+
+    def train(name: str, seed: int, label: str, limit: float | None, like: Network | None) -> Network:
+        spec = replace(preset.model, fusion=name)
+        task = Task(f"{label}-seed{seed}", spec, preset.training, prepared.schema, options.out, seed)
+        budget = Budget(limit, (1.0,) * len(partition.members))
+        return train_members(prepared, partition, task, options=options, budget=budget, listen=listen, like=like)
+
+    shared: dict[int, Network] = {}
+    if seconds is not None:
+        # What all fusions share is made before the clock of any of them runs
+        began = time.monotonic()
+        listen("stage", {"text": "heads that all fusions share"})
+        shared = {seed: train(names[0], seed, SHARED, 0.0, None) for seed in seeds}
+        seconds = max(seconds - (time.monotonic() - began), LEAST_SHARE * seconds)
+    share = None if seconds is None else seconds / (len(names) * options.seeds)
     for name in names:
         each = "" if share is None else f", {share:.0f} s for each seed"
         listen("stage", {"text": f"fusion {name}{each}"})
         networks[name], scores[name] = {}, []
-        for number in range(options.seeds):
-            seed = options.seed + number
-            task = Task(
-                f"{name}-seed{seed}",
-                replace(preset.model, fusion=name),
-                preset.training,
-                prepared.schema,
-                options.out,
-                seed,
-            )
-            budget = Budget(share, (1.0,) * len(partition.members))
-            network = train_members(prepared, partition, task, options=options, budget=budget, listen=listen)
+        for seed in seeds:
+            network = train(name, seed, name, share, shared.get(seed))
+            shared.setdefault(seed, network)
             inputs = tuple(item.name for item in prepared.schema.inputs)
             networks[name][seed] = network
             scores[name].append(subset_scores(prepared, partition, inputs, network)[0][target.name])

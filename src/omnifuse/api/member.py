@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -152,6 +153,12 @@ def fit_shallow(model: MultimodalModel, prepared: Prepared, train: np.ndarray, s
     rows = np.sort(np.random.default_rng(seed).permutation(train)[:most])
     packs = {name: prepared.packs[name] for name in model.summarised_fields()}
     model.fit_shallow(make_batch(packs, rows, targets=training_targets(prepared, schema, train)))
+
+
+def take_shallow(model: MultimodalModel, other: MultimodalModel) -> None:
+    """Copy the shallow heads of a network that differs in its fusion alone and learnt from the same rows."""
+    device = next(model.parameters()).device
+    model.shallow = copy.deepcopy(other.shallow).to(device)
 
 
 def member_seed(task: Task, number: int) -> int:

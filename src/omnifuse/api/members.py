@@ -11,7 +11,7 @@ import numpy as np
 
 from omnifuse.api.budget import LEAST_SECONDS, Budget
 from omnifuse.api.joint_progress import JointProgress
-from omnifuse.api.member import Task, fit_shallow, member_seed, prepare_member
+from omnifuse.api.member import Task, fit_shallow, member_seed, prepare_member, take_shallow
 from omnifuse.api.options import FitOptions, Listener
 from omnifuse.api.partition import Partition
 from omnifuse.api.prepare import Prepared
@@ -47,7 +47,14 @@ def restrict(schema: Schema, names: tuple[str, ...]) -> Schema:
 
 
 def train_members(
-    prepared: Prepared, partition: Partition, task: Task, *, options: FitOptions, budget: Budget, listen: Listener
+    prepared: Prepared,
+    partition: Partition,
+    task: Task,
+    *,
+    options: FitOptions,
+    budget: Budget,
+    listen: Listener,
+    like: Network | None = None,
 ) -> Network:
     """Train one network a member of the partition.
 
@@ -58,6 +65,7 @@ def train_members(
         options: Of the fit: epochs, resume, logger.
         budget: The time left.
         listen: Hears of each step.
+        like: Learnt from the same rows with the same seed: its shallow heads are taken over and not fitted again.
     """
     count = len(partition.members)
     trainers = [prepare_member(prepared, partition.members[0], task, 0, options=options)]
@@ -79,7 +87,10 @@ def train_members(
         for number, trainer in enumerate(trainers, start=first):
             trainer.report = together.report(number - first)
             rows, seed = partition.members[number].train, member_seed(task, number)
-            shallow = partial(fit_shallow, trainer.model, prepared, rows, task.schema, seed)
+            if like is None:
+                shallow = partial(fit_shallow, trainer.model, prepared, rows, task.schema, seed)
+            else:
+                shallow = partial(take_shallow, trainer.model, like.members[number])
             jobs.append(_job(trainer, shallow, seconds, options))
         results += side_by_side(jobs)
         members += [trainer.model for trainer in trainers]
