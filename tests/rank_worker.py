@@ -1,6 +1,6 @@
 """One of several processes that train a tiny network together; `tests/integration/test_ranks.py` starts them.
 
-    python -m tests.rank_worker OUT [--epochs N] [--die-at STEP] [--hang-at STEP] [--timeout S] [--resume]
+python -m tests.rank_worker OUT [--epochs N] [--die-at STEP] [--hang-at STEP] [--timeout S] [--resume]
 """
 
 from __future__ import annotations

@@ -246,11 +246,11 @@ class _Fit:
 
     def _prepare(self, schema: Schema, preset: Preset) -> Prepared:
         from omnifuse.api.prepare import prepare
-
-        options = self.options
         from omnifuse.training.ranks import is_first
 
-        if not options.resume and is_first():  # else a later --resume of this run would take up networks of an older one
+        options = self.options
+        # Else a later --resume of this run would take up networks of an older one
+        if not options.resume and is_first():
             remove_folder(options.out / "checkpoints")
         cache = options.out / "cache"
         prepared = prepare(
