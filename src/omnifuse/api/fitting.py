@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -218,9 +219,12 @@ class _Fit:
 
     def run(self) -> Model:
         """Prepare, train, score, compare, save, report."""
+        from omnifuse.training.ranks import is_first, joined_ranks
+
         schema, preset = self._choose()
-        with sole_fit(self.options.out):
-            for part in PARTS:
+        # Of several processes the first one alone writes
+        with joined_ranks(), sole_fit(self.options.out) if is_first() else nullcontext():
+            for part in PARTS if is_first() else ():
                 remove_temporaries(self.options.out / part)
             return self._run(schema, preset)
 
@@ -228,7 +232,10 @@ class _Fit:
         from omnifuse.api.measuring import add_seeds
         from omnifuse.api.refit import refit_linear
         from omnifuse.api.run_folder import report_run, save_run
+        from omnifuse.training.ranks import alone_only, is_first
 
+        if self.options.search is not None:
+            alone_only("a search for settings")
         prepared = self._prepare(schema, preset)
         self.asked = self._open_valid(prepared)
         partition = self._partition(prepared)
@@ -249,6 +256,8 @@ class _Fit:
             first.model.manifest["fusions"] = self.fusion_table.to_json()
         seeds = add_seeds([item.results for item in trained])
         refit_linear(prepared, partition, first.network, seed=self.options.seed)
+        if not is_first():
+            return first.model
         first.model.manifest |= {"search": found.to_json()} if found is not None else {}
         save_run(first, prepared, partition=partition, preset=preset, options=self.options, started=self.started)
         report_run(first, prepared, partition=partition, seeds=seeds, options=self.options)
@@ -276,9 +285,11 @@ class _Fit:
 
     def _prepare(self, schema: Schema, preset: Preset) -> Prepared:
         from omnifuse.api.prepare import prepare
+        from omnifuse.training.ranks import is_first
 
         options = self.options
-        if not options.resume:  # else a later --resume of this run would take up networks of an older one
+        # Else a later --resume of this run would take up networks of an older one
+        if not options.resume and is_first():
             remove_folder(options.out / "checkpoints")
         cache = options.out / "cache"
         prepared = prepare(
@@ -287,7 +298,7 @@ class _Fit:
             options,
             input_options=preset.input_options(schema),
             listen=self.listen,
-            cache=cache if any(item.modality.is_media for item in schema.inputs) else None,
+            cache=cache if is_first() and any(item.modality.is_media for item in schema.inputs) else None,
             max_written=preset.max_written,
             start=self.start,
         )
@@ -364,6 +375,7 @@ class _Fit:
         """Train every fusion asked for; the preset with the one that is taken, and its networks by seed."""
         from omnifuse.api.fusions import compare_fusions
         from omnifuse.api.member import Task
+        from omnifuse.training.ranks import agreed
 
         task = Task("table", preset.model, preset.training, prepared.schema, self.options.out, self.options.seed)
         task, seconds = self._choose_table(prepared, partition, task, seconds)
@@ -372,13 +384,15 @@ class _Fit:
             prepared, partition, preset, self.fusions, options=self.options, seconds=seconds, listen=self.listen
         )
         self.listen("note", {"text": self.fusion_table.words})
-        return replace(preset, model=replace(preset.model, fusion=self.fusion_table.chosen)), networks
+        chosen = agreed(self.fusion_table.chosen)
+        return replace(preset, model=replace(preset.model, fusion=chosen)), networks
 
     def _choose_table(
         self, prepared: Prepared, partition: Partition, task: Task, seconds: float | None
     ) -> tuple[Task, float | None]:
         """The task with the table's encoder chosen, once for all seeds, and the seconds that are left."""
         from omnifuse.api.choosing import CHOICE_SHARE, choose_table, undecided
+        from omnifuse.training.ranks import agreed
 
         if undecided(task.spec, prepared) is None:
             return task, seconds
@@ -387,6 +401,7 @@ class _Fit:
             self.choice, why = choose_table(
                 prepared, partition, task, options=self.options, seconds=limit, listen=self.listen
             )
+            self.choice = agreed(self.choice)
             self.listen("note", {"text": why})
             prepared.notes.append(why)
             seconds = None if seconds is None else seconds - (limit or 0.0)

@@ -26,6 +26,7 @@ from omnifuse.training.loggers import make_logger
 from omnifuse.training.loop import Trainer
 from omnifuse.training.memory import RowsAtOnce
 from omnifuse.training.precision import choose_batch_size, choose_precision
+from omnifuse.training.ranks import agreed, is_first
 from omnifuse.training.sampling import row_weights
 
 # Encoders measure their statistics on at most so many training rows
@@ -191,14 +192,14 @@ def prepare_member(prepared: Prepared, rows: MemberRows, task: Task, number: int
         drawn,
     )
     some = make_batch(packs, measured[: source.batch_size], targets=source.targets)
-    precision = choose_precision(task.training.precision, model, some, by_time=options.epochs is None)
+    precision = agreed(choose_precision(task.training.precision, model, some, by_time=options.epochs is None))
     return Trainer(
         model,
         source,
         task.training,
         seed=seed,
         place=CheckpointFolder(task.folder / "checkpoints" / f"{task.name}-{number}"),
-        logger=make_logger(options.logger, task.folder / "logs" / f"{task.name}-{number}"),
+        logger=make_logger(options.logger if is_first() else "none", task.folder / "logs" / f"{task.name}-{number}"),
         judge=judge_on(prepared, task.schema, rows.stop, rows.train),
         precision=precision,
     )

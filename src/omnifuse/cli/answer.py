@@ -8,7 +8,6 @@ import typer
 
 from omnifuse.cli.options import pairs
 from omnifuse.cli.writing import METHOD_HELP, print_texts, question_field, source_of, target_of
-from omnifuse.schema import TaskKind
 
 
 def answer(
@@ -32,6 +31,7 @@ def answer(
 ) -> None:
     """Answer a question about each of FILES with the model in DIR."""
     from omnifuse.api import load
+    from omnifuse.schema import TaskKind
 
     model = load(model_folder)
     name = target_of(model.schema, TaskKind.ANSWERING, target)

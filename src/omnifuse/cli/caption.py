@@ -8,7 +8,6 @@ import typer
 
 from omnifuse.cli.options import pairs
 from omnifuse.cli.writing import METHOD_HELP, print_texts, source_of, target_of
-from omnifuse.schema import TaskKind
 
 
 def caption(
@@ -28,6 +27,7 @@ def caption(
 ) -> None:
     """Write a caption for each of FILES with the model in DIR."""
     from omnifuse.api import load
+    from omnifuse.schema import TaskKind
 
     model = load(model_folder)
     name = target_of(model.schema, TaskKind.CAPTIONING, target)

@@ -57,8 +57,9 @@ def fit(
 ) -> None:
     """Train a model on TABLE, measure it honestly and write the run folder."""
     from omnifuse.api import fit as fit_model
+    from omnifuse.training.ranks import is_first
 
-    progress = Progress()
+    progress = Progress(quiet=not is_first())
     try:
         model = fit_model(
             table,
@@ -92,6 +93,8 @@ def fit(
         )
     finally:
         progress.close()
+    if not is_first():  # of several processes one speaks
+        return
     result = {"artefact": str(out / "model"), **model.manifest["fit"], "targets": model.metrics["targets"]}
     if "fusions" in model.manifest:
         result["fusions"] = model.manifest["fusions"]

@@ -10,11 +10,10 @@ import typer
 
 from omnifuse.cli.options import print_json
 from omnifuse.errors import InputError, did_you_mean
-from omnifuse.schema import Modality, TaskKind
 
 if TYPE_CHECKING:
     from omnifuse.api import Model
-    from omnifuse.schema import Prediction, Schema
+    from omnifuse.schema import Modality, Prediction, Schema, TaskKind
 
 METHOD_HELP = "beam keeps the likeliest texts, greedy the likeliest piece each time, sample draws."
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
@@ -62,6 +61,7 @@ def rows_of_files(
 
 def _cell_of_file(columns: Mapping[str, Modality], path: Path, field: str | None) -> dict[str, Any]:
     from omnifuse.data.folders import medium_of
+    from omnifuse.schema import Modality
 
     if not path.is_file():
         raise InputError(f"there is no file '{path}'", fix="Give paths of files")
@@ -85,6 +85,8 @@ def question_field(schema: Schema) -> str:
     Raises:
         InputError: There are several.
     """
+    from omnifuse.schema import Modality
+
     names = [item.name for item in schema.fields if item.modality is Modality.TEXT]
     if len(names) != 1:
         raise InputError(

@@ -51,13 +51,29 @@ def _field_rows(item: FieldBatch, start: int, stop: int) -> FieldBatch:
     return FieldBatch(values, item.lengths[first:last], item.present[start:stop])
 
 
-def parts_of(batch: Batch, model: MultimodalModel, rows: int) -> Iterator[tuple[Batch, Mapping[str, Share] | None]]:
+@dataclass(frozen=True)
+class Outline:
+    """A whole batch of which this process has a part.
+
+    Attributes:
+        whole: Its labels, and which rows have which field, without their values.
+        start: Number of the part's first row in it.
+    """
+
+    whole: Batch
+    start: int
+
+
+def parts_of(
+    batch: Batch, model: MultimodalModel, rows: int, *, outline: Outline | None = None
+) -> Iterator[tuple[Batch, Mapping[str, Share] | None]]:
     """Parts of a batch, as even as can be, with the shares of each target; the whole batch has None.
 
     Args:
         batch: B rows, on the processor.
         model: Its tasks tell which rows have a label.
         rows: Most rows of a part.
+        outline: Where `batch` is itself a part, perhaps without rows, what it is a part of.
     """
     if hasattr(model, "rows_at_once"):
         # It compares all rows with one another, so it takes them in parts by itself
@@ -65,15 +81,16 @@ def parts_of(batch: Batch, model: MultimodalModel, rows: int) -> Iterator[tuple[
         yield batch, None
         return
     count = -(-batch.size // rows)
-    if count <= 1:
+    if outline is None and count <= 1:
         yield batch, None
         return
-    counted = _counted(batch, model)
+    counted = _counted(batch if outline is None else outline.whole, model)
+    first = 0 if outline is None else outline.start
     for number in range(count):
         start, stop = batch.size * number // count, batch.size * (number + 1) // count
         shares = {}
         for name, heads in counted.items():
-            part = {head: _share(weights, start, stop) for head, weights in heads.items()}
+            part = {head: _share(weights, first + start, first + stop) for head, weights in heads.items()}
             fields = {head: share for head, share in part.items() if head is not None}
             shares[name] = Share(part[None], fields, len(fields))
         yield rows_of(batch, start, stop), shares

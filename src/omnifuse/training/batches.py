@@ -17,8 +17,10 @@ from torch import Tensor
 
 from omnifuse.data.pack import Pack, PackedRows
 from omnifuse.tokens import Batch, FieldBatch
+from omnifuse.training.accumulation import Outline
 from omnifuse.training.bucketing import bucketed
 from omnifuse.training.lanes import batch_makers
+from omnifuse.training.ranks import num_ranks, own_part, rank
 from omnifuse.training.sampling import draw_rows
 
 Change = Callable[[str, PackedRows, np.random.Generator], PackedRows]
@@ -111,6 +113,7 @@ class BatchSource:
     def __post_init__(self) -> None:
         """Measure the lengths once."""
         self._uneven = self._lengths()
+        self._ordered: tuple[int, list[np.ndarray]] = (-1, [])
 
     @property
     def steps_per_epoch(self) -> int:
@@ -140,11 +143,30 @@ class BatchSource:
         return np.array_split(shuffled, count)
 
     def share(self, batch: Batch) -> float:
-        """How much a batch's mean loss counts, so that each row of an epoch counts alike: about 1."""
+        """How much a whole batch's mean loss counts, so that each row of an epoch counts alike: about 1."""
         return batch.size * self.steps_per_epoch / len(self.rows)
 
+    def outline(self, step: int) -> Outline | None:
+        """The whole batch of a step, of which several processes have a part each; None for one process alone."""
+        if num_ranks() == 1:
+            return None
+        epoch, index = divmod(step, self.steps_per_epoch)
+        if self._ordered[0] != epoch:
+            self._ordered = (epoch, self.order(epoch))
+        rows = self._ordered[1][index]
+        none = torch.zeros(0, dtype=torch.int64)
+        fields = {
+            name: FieldBatch({}, none, torch.from_numpy(np.asarray(pack.present[rows])))
+            for name, pack in self.packs.items()
+        }
+        numbers = torch.from_numpy(np.asarray(rows, dtype=np.int64))
+        targets = {name: values[numbers] for name, values in self.targets.items()}
+        return Outline(Batch(fields, targets, torch.ones(len(rows)), numbers), own_part(len(rows))[0])
+
     def _make(self, epoch: int, index: int, rows: np.ndarray) -> Batch:
-        draw = np.random.default_rng([self.seed, epoch, index])
+        draw = np.random.default_rng([self.seed, epoch, index, *([rank()] if num_ranks() > 1 else [])])
+        start, stop = own_part(len(rows))
+        rows = rows[start:stop]
         batch = make_batch(self.packs, rows, targets=self.targets, change=self.change, draw=draw)
         return batch.pinned() if torch.cuda.is_available() else batch
 

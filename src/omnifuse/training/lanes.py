@@ -14,6 +14,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from omnifuse.training.ranks import num_ranks
+
 Result = TypeVar("Result")
 # Longest time until a signal is seen
 WAKE_S = 0.5
@@ -69,8 +71,8 @@ def group_sizes(count: int, lanes: int) -> list[int]:
 
 
 def available_lanes() -> int:
-    """Threads that torch may use; one on a graphics card."""
-    return 1 if torch.cuda.is_available() else torch.get_num_threads()
+    """Threads that torch may use; one on a graphics card, and where several processes train one network."""
+    return 1 if torch.cuda.is_available() or num_ranks() > 1 else torch.get_num_threads()
 
 
 def batch_makers() -> int:

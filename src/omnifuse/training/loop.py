@@ -8,7 +8,7 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from omnifuse.errors import ArtefactError, OmnifuseError
 from omnifuse.model import MultimodalModel
 from omnifuse.presets import TrainingSpec
 from omnifuse.tokens import Batch
-from omnifuse.training.accumulation import as_part, parts_of
+from omnifuse.training.accumulation import Outline, as_part, parts_of
 from omnifuse.training.balancing import make_balancing
 from omnifuse.training.batches import BatchSource, useful_tokens
 from omnifuse.training.checkpoint import Checkpoint, CheckpointFolder, pack_state, unpack_state
@@ -30,6 +30,7 @@ from omnifuse.training.memory import RowsAtOnce
 from omnifuse.training.mixing import mixed
 from omnifuse.training.optimiser import WeightAverage, make_optimiser, rate_factor, weights_of
 from omnifuse.training.precision import make_fabric
+from omnifuse.training.ranks import agreed, alone_only, is_first, num_ranks, rank, start_alike, sum_over_ranks
 from omnifuse.training.result import BadStep, TrainingResult, parts_words, rows_words, spike_words
 
 Report = Callable[[dict[str, Any]], None]
@@ -39,6 +40,8 @@ TIMED_STEPS = 6
 # at most a fiftieth of the time
 CHECKPOINT_S, QUICK_SAVE_S = 30.0, 0.6
 MAX_BAD_STEPS = 20
+# Numbers of the parts of a batch that one process may have
+PARTS_APART = 1_000_000
 NUM_JUDGEMENTS = 20
 PATIENCE = 8
 # Part of the time limit that is planned for steps; the rest covers slower minutes and checkpoints
@@ -95,6 +98,7 @@ class Trainer:
         self.best_step = 0
         self.remarks: list[str] = []
         self.save_failed = False
+        self._told = (False, False)
 
     def run(self, *, seconds: float | None = None, epochs: int | None = None, resume: bool = False) -> TrainingResult:
         """Train.
@@ -121,6 +125,7 @@ class Trainer:
             self.result.recall(saved.facts)
         fabric = make_fabric(self.result.precision)
         self.model.to(fabric.device)
+        self._meet(step if saved is None else int(saved.facts["step"]))
         optimiser = make_optimiser(
             self.model,
             learning_rate=self.spec.learning_rate,
@@ -149,10 +154,10 @@ class Trainer:
                 self._step(fabric, wrapped_optimiser, batch, step, planned or longest)
                 average.update(step)
                 step += 1
-                if self.halt.is_set():
-                    if self.halt.save and planned is not None:
+                if self._halting():
+                    if self._to_save() and planned is not None:
                         self._save(optimiser, average, step, planned)
-                    raise Halted
+                    self._end()
                 self._tell(step, planned or longest, time.monotonic() - began, start)
                 if step == part + 1 == 1:  # The first step of all allocates and compiles: not to be counted
                     part, part_began = step, time.monotonic()
@@ -169,7 +174,7 @@ class Trainer:
             assert seconds is not None
             a_step = (time.monotonic() - part_began) / max(step - part, 1)
             left = seconds * USABLE - (time.monotonic() - began)
-            planned = min(longest, step + max(int(left / max(a_step, 1e-6)), 1))
+            planned = agreed(min(longest, step + max(int(left / max(a_step, 1e-6)), 1)))
             replans -= 1
             stop = step + math.ceil((planned - step) * REPLAN_SHARE) if replans else planned
             average.plan(planned)
@@ -187,7 +192,8 @@ class Trainer:
         if self.place is None:
             return None
         if not resume:
-            self.place.clear()
+            if is_first():
+                self.place.clear()
             return None
         saved = self.place.load()
         if saved is not None and saved.facts["identity"] != self._identity():
@@ -214,7 +220,11 @@ class Trainer:
         for group in optimiser.param_groups:
             group["lr"] = self.spec.learning_rate * rate_factor(step, steps, self.spec.warm_up)
         before = self.rows_at_once.most
-        parts = self.rows_at_once.run(batch.size, lambda rows: self._pass(fabric, batch, step, rows))
+        outline = self.source.outline(step) if num_ranks() > 1 else None
+        parts = self.rows_at_once.run(batch.size, lambda rows: self._pass(fabric, batch, step, rows, outline))
+        if outline is not None:
+            batch = outline.whole
+            parts = self._summed_parts(parts)
         if self.rows_at_once.most < before:
             self.result.rows_at_once = self.rows_at_once.most
             self._note(f"out of memory at step {step}, {parts_words(self.rows_at_once.most)}", step)
@@ -242,7 +252,52 @@ class Trainer:
             rate = optimiser.param_groups[0]["lr"]
             self.logger.log({"loss": loss, "rate": rate, "norm": float(norm), **curves}, step)
 
-    def _pass(self, fabric: Any, batch: Batch, step: int, rows: int) -> dict[str, Tensor]:
+    def _summed_parts(self, parts: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Sum gradients and losses over all processes; the message says too whether one is to end."""
+        names = ["", *self.model.targets, "alignment"]
+        told = [self.halt.is_set(), self.halt.is_set() and self.halt.save]
+        zero = torch.zeros((), device=self._stepped[0].device)
+        sums = torch.stack([parts.get(name, zero).float() for name in names] + [zero + float(item) for item in told])
+        sum_over_ranks([*(weight.grad for weight in self._stepped if weight.grad is not None), sums])
+        values = sums.tolist()
+        self._told = (values[-2] > 0, values[-1] > 0)
+        return {name: sums[number] for number, name in enumerate(names) if name == "" or values[number]}
+
+    def _meet(self, step: int) -> None:
+        """Begin with equal weights at the same step in all processes.
+
+        Raises:
+            InputError: The losses' weights are learnt, which needs each process's own.
+            ArtefactError: The processes go on from different checkpoints.
+        """
+        if num_ranks() == 1:
+            return
+        if self.spec.balancing != "none":
+            alone_only("balancing the losses of targets (--set balancing)")
+        if agreed(step) != step:
+            raise ArtefactError(
+                f"process {rank()} goes on from step {step}, the first process from another one",
+                fix="Give with --out a folder that every machine sees",
+            )
+        start_alike([weight.detach() for weight in self.model.parameters()])
+
+    def _halting(self) -> bool:
+        return self._told[0] if num_ranks() > 1 else self.halt.is_set()
+
+    def _to_save(self) -> bool:
+        return self._told[1] if num_ranks() > 1 else self.halt.save
+
+    def _end(self) -> NoReturn:
+        """Stop because this process is to end, or another one that trains with it."""
+        if self.halt.is_set():
+            raise Halted
+        raise OmnifuseError(
+            "another process of this training was told to end", fix="Type the same with --resume to go on with it"
+        )
+
+    def _pass(
+        self, fabric: Any, batch: Batch, step: int, rows: int, outline: Outline | None = None
+    ) -> dict[str, Tensor]:
         """Forward and backward of a batch with so many rows at once: the parts of its loss, "" for the whole."""
         # Dropout and mixup depend on seed and step alone, so a resumed run draws what an uninterrupted one draws
         seed = (self.seed * 1_000_003 + step) % 2**62
@@ -251,13 +306,16 @@ class Trainer:
         torch._foreach_zero_([weight.grad for weight in self._stepped if weight.grad is not None])
         self.balancing.begin()
         losses: dict[str, Tensor] = {}
-        for number, (part, shares) in enumerate(parts_of(batch, self.model, rows)):
-            size, part = part.size / batch.size, part.to(fabric.device)
+        whole = batch if outline is None else outline.whole
+        # No two processes draw the same partners of mixup
+        first = rank() * PARTS_APART
+        for number, (part, shares) in enumerate(parts_of(batch, self.model, rows, outline=outline), start=first):
+            size, part = part.size / whole.size, part.to(fabric.device)
             # Not through Fabric's wrapper: it walks through every output, frozen dataclasses among them, at each step
             with fabric.autocast():
                 output = self.model(*mixed(part, self.model, self.spec, [self.seed, step, 11, number]))
             output = as_part(output, self.model, size, shares)
-            fabric.backward(self.balancing.loss(output) * self.source.share(batch))
+            fabric.backward(self.balancing.loss(output) * self.source.share(whole))
             assert output.loss is not None
             for name, value in {"": output.loss, **output.parts}.items():
                 losses[name] = losses.get(name, 0.0) + value.detach()
@@ -319,7 +377,7 @@ class Trainer:
         current = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         average.use()
         self.model.eval()
-        score = self.judge(self.model)
+        score = agreed(self.judge(self.model) if is_first() else 0.0)
         if self.best is None or score >= self.best[0]:
             self.best = (score, {name: value.detach().clone() for name, value in self.model.state_dict().items()})
             self.best_step = step
@@ -351,7 +409,7 @@ class Trainer:
 
     def _save(self, optimiser: torch.optim.Optimizer, average: WeightAverage, step: int, steps: int) -> None:
         """Write a checkpoint; where the disk does not take it, that is said and training goes on."""
-        if self.place is None:
+        if self.place is None or not is_first():
             return
         tensors = pack_state(self.model, optimiser, average)
         facts = {"step": step, "steps": steps, "identity": self._identity(), "balancing": self.balancing.state()}

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from omnifuse.training.ranks import num_ranks, own_device
+
 if TYPE_CHECKING:
     from omnifuse.model import MultimodalModel
     from omnifuse.tokens import Batch
@@ -34,9 +36,13 @@ def processor_has_bf16() -> bool:
 def make_fabric(precision: str) -> Any:
     """Lightning Fabric on one device, in "fp32" or "bf16" (autocast); never fp16."""
     from lightning.fabric import Fabric
+    from lightning.fabric.plugins.environments import LightningEnvironment
 
-    accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    return Fabric(accelerator=accelerator, devices=1, precision=FABRIC_NAMES[precision])
+    # The processes that train together are ours to join: to Fabric each is one alone
+    plugins = [LightningEnvironment()] if num_ranks() > 1 else None
+    if torch.cuda.is_available():
+        return Fabric(accelerator="cuda", devices=[own_device()], precision=FABRIC_NAMES[precision], plugins=plugins)
+    return Fabric(accelerator="cpu", devices=1, precision=FABRIC_NAMES[precision], plugins=plugins)
 
 
 def choose_precision(asked: str, model: MultimodalModel, batch: Batch, *, by_time: bool) -> str:
