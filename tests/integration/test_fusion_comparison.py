@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from omnifuse import fit, load
-from omnifuse.api.fitting import fusion_names
 from omnifuse.api import member, members
+from omnifuse.api.fitting import fusion_names
 from omnifuse.api.fusions import FusionRow, _verdict
 from omnifuse.cli.main import app
 from omnifuse.errors import InputError
