@@ -31,7 +31,7 @@ def pretrain(rows, out, **options):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"pairs": "note:colour"}, "--pairs note:sise names 'colour', which is no field.*Known: note, table, text"),
+        ({"pairs": "note:colour"}, "--pairs note:colour names 'colour', which is no field.*Known: note, table, text"),
         ({"pairs": "note:size"}, "is a part of 'table'"),
         ({"pairs": "note"}, "is not FIELD:FIELD"),
         ({"pairs": "note:text"}, "compares 'note' with itself"),
