@@ -24,7 +24,7 @@ from omnifuse.schema import TaskKind
 RIDGE = 0.5
 # Most iterations; it ends before where the gradient is flat or the mean loss falls by less than the tolerance
 MOST_STEPS = 200
-TOLERANCE = 1e-10
+TOLERANCE = 1e-8
 # Steps that the curvature is remembered of
 HISTORY = 10
 # Up to so many columns a sparse product is quicker one by one: twice as quick for three
