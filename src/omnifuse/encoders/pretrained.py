@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from omnifuse.data.backbone import FULL, LORA, Backbone
+from omnifuse.data.backbone import ARCHITECTURES, FULL, LORA, Backbone
 from omnifuse.encoders.backbones import (
     Held,
     PatchPooling,
@@ -26,6 +26,7 @@ from omnifuse.encoders.backbones import (
 )
 from omnifuse.encoders.lora import adapt
 from omnifuse.errors import ArtefactError
+from omnifuse.schema import Modality
 from omnifuse.tokens import FieldBatch, Tokens, gathered, group_means
 
 # Array of what a backbone gave, in the place of what it reads
@@ -85,6 +86,24 @@ class PretrainedEncoder(nn.Module):
             return self.learnt
         assert self._held is not None
         return self._held.module
+
+    @property
+    def beside(self) -> nn.Module | None:
+        """The module whose weights are not a part of the network's state; None where all are."""
+        return None if self._held is None else self._held.module
+
+    @property
+    def not_exported(self) -> str:
+        """Why there is no graph of it; "" where there is one."""
+        modality = ARCHITECTURES[self.backbone.architecture].modality
+        if modality in (Modality.TEXT, Modality.IMAGE):
+            return ""
+        return f"graphs of backbones are written for texts and pictures, and {self.backbone.label} reads {modality}"
+
+    @property
+    def most_steps(self) -> int:
+        """Longest row, where there is a limit."""
+        return int(getattr(self._preprocessor, "max_length", 1_000_000))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PretrainedEncoder:
         """The same with weights of its own where it learns; what stays is shared."""
