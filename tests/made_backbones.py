@@ -12,7 +12,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
 SIDE, PATCH = 32, 8
-WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] a the red blue car sky dog barks glass breaks ##s".split()
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+WORDS = (*SPECIAL, "a", "the", "red", "blue", "car", "sky", "dog", "barks", "glass", "breaks", "##s")
 
 
 def _save(model: Any, folder: Path, seed: int) -> None:

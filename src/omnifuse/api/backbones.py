@@ -16,7 +16,7 @@ from omnifuse.data.backbone_folder import find_folder, open_folder, preprocessor
 from omnifuse.data.feature_cache import DEFAULT_BYTES, FeatureCache
 from omnifuse.data.pack import Pack
 from omnifuse.errors import InputError, did_you_mean
-from omnifuse.schema import Schema
+from omnifuse.schema import Modality, Schema, TaskKind
 
 if TYPE_CHECKING:
     from omnifuse.encoders.backbones import Held
@@ -72,6 +72,12 @@ def open_backbones(
         from omnifuse.encoders.backbones import need_transformers, read_backbone
 
         request = parse_request(encoder)
+        transcribes = any(item.kind is TaskKind.TRANSCRIPTION for item in schema.targets)
+        if transcribes and inputs[name].modality is Modality.AUDIO:
+            raise InputError(
+                f"the sound '{name}' is transcribed, for which a token of a pretrained backbone lasts too long",
+                fix=f"Leave --encoder {name} out",
+            )
         need_transformers()
         path = find_folder(request, allow_download=allow_download)
         folder = open_folder(path, request.label, inputs[name].modality)

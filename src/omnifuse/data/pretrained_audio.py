@@ -73,6 +73,11 @@ class WhisperSound:
                 raise InputError(f"{name} must be {low} to {high}, received {getattr(self, name)}")
 
     @property
+    def chunk_s(self) -> float:
+        """Seconds of a chunk."""
+        return CHUNK_FRAMES * self.hop / self.rate_hz
+
+    @property
     def num_samples(self) -> int:
         """Of the longest part that is read."""
         return int(self.max_seconds * self.rate_hz)
@@ -183,6 +188,11 @@ class WaveSound:
         for name, low, high in (("rate_hz", 1000, 192_000), ("max_seconds", 0.01, 600.0)):
             if not low <= getattr(self, name) <= high:
                 raise InputError(f"{name} must be {low} to {high}, received {getattr(self, name)}")
+
+    @property
+    def chunk_s(self) -> float:
+        """Seconds of a chunk."""
+        return CHUNK_SAMPLES / self.rate_hz
 
     @property
     def num_samples(self) -> int:

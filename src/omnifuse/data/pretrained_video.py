@@ -53,21 +53,25 @@ class PretrainedVideo:
         return self.framing.size[1]
 
     def __call__(self, value: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
-        """Frames uint8 (F, H, W, 3) and their seconds (F,) to ``pixels`` uint8 (num_frames, height, width, 3).
+        """Frames uint8 (F, H, W, 3) with their seconds (F,) to num_frames of them.
+
+        Returns:
+            ``pixels`` uint8 (num_frames, height, width, 3) and ``time_s`` float32 (num_frames,).
 
         Raises:
             MediaError: The arrays are no clip.
         """
         pixels = np.asarray(value[0])
-        if pixels.ndim != 4 or not len(pixels):
+        if pixels.ndim != 4 or not len(pixels) or np.shape(value[1]) != pixels.shape[:1]:
             raise MediaError(f"The video is an array of {pixels.dtype} {pixels.shape}, expected uint8 frames")
         places = np.linspace(0, len(pixels) - 1, self.num_frames).round().astype(np.int64)
         framed = {place: self.framing(checked_pixels(pixels[place])) for place in sorted(set(places.tolist()))}
-        return {"pixels": np.stack([framed[place] for place in places.tolist()])}
+        times = np.nan_to_num(np.asarray(value[1], np.float32), posinf=0.0, neginf=0.0)
+        return {"pixels": np.stack([framed[place] for place in places.tolist()]), "time_s": times[places]}
 
     def empty(self) -> dict[str, np.ndarray]:
         """The arrays of no cell."""
-        return {"pixels": np.zeros((0, self.height, self.width, 3), np.uint8)}
+        return {"pixels": np.zeros((0, self.height, self.width, 3), np.uint8), "time_s": np.zeros(0, np.float32)}
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
