@@ -5,6 +5,7 @@ Both come in chunks, so that a short sound takes little room and a chunk is a to
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -148,7 +149,7 @@ def silence(loudest: float) -> float:
         >>> silence(1.0), silence(-1.5)
         (-1.0, -1.5)
     """
-    return max(loudest - _RANGE / 4.0, (np.log10(_LEAST_POWER) + 4.0) / 4.0)
+    return max(loudest - _RANGE / 4.0, (math.log10(_LEAST_POWER) + 4.0) / 4.0)
 
 
 @lru_cache(maxsize=8)

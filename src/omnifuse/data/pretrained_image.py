@@ -75,7 +75,8 @@ class Framing:
     def normalised(self, pixels: np.ndarray) -> np.ndarray:
         """What the backbone reads of uint8 (..., 3): float32 of the same shape."""
         scaled = pixels.astype(np.float32) * np.float32(self.factor)
-        return np.asarray((scaled - np.float32(self.mean)) / np.float32(self.std), np.float32)
+        mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
+        return np.asarray((scaled - mean) / std, np.float32)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

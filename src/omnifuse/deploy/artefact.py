@@ -84,6 +84,9 @@ def save_artefact(folder: Path, artefact: Artefact) -> str:
     for name, content in files.items():
         write_atomically(folder / name, content)
     write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
+    for path in folder.glob("backbone_*.safetensors"):
+        if path.name not in files:  # of an older model: they may be large
+            path.unlink(missing_ok=True)
     return str(manifest["digest"])[:12]
 
 

@@ -77,7 +77,7 @@ class PretrainedEncoder(nn.Module):
                 module.load_state_dict(held.module.state_dict())
             self.learnt, self._held = module.requires_grad_(True), None
         self._preprocessor = preprocessor
-        self._reader = _READERS[backbone.architecture](self, preprocessor)
+        self._reader: Any = _READERS[backbone.architecture](self, preprocessor)
 
     @property
     def module(self) -> nn.Module:
@@ -120,10 +120,10 @@ class PretrainedEncoder(nn.Module):
         return self
 
     def _apply(self, fn: Callable[[Any], Any], recurse: bool = True) -> PretrainedEncoder:
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         if self._held is not None:
             with self._held.lock:
-                self._held.module._apply(fn)
+                self._held.module._apply(fn)  # type: ignore[no-untyped-call]
         return self
 
     def rate_scales(self) -> dict[int, float]:
@@ -145,16 +145,19 @@ class PretrainedEncoder(nn.Module):
         """What the backbone makes of the rows, with their leading length axis: (N, D) or (N, T, D)."""
         if FEATURES in batch.values:
             return batch.values[FEATURES]
-        if self._held is None:
-            return self._reader.features(self.module, batch)
-        if self.adapters is not None:
-            return self._reader.features(self.module, batch)
 
         def work() -> Tensor:
-            with torch.no_grad():
-                return self._reader.features(self.module, batch)
+            found: Tensor = self._reader.features(self.module, batch)
+            return found
 
-        return self._held.once(batch, work)
+        if self._held is None or self.adapters is not None:
+            return work()
+
+        def work_without_gradient() -> Tensor:
+            with torch.no_grad():
+                return work()
+
+        return self._held.once(batch, work_without_gradient)
 
     def summarise(self, batch: FieldBatch) -> Tensor:
         """(P, D) of unit length: what the backbone says of a row in one vector."""
@@ -162,7 +165,8 @@ class PretrainedEncoder(nn.Module):
 
     def forward(self, batch: FieldBatch) -> Tokens:
         """To (P, T, D); the first token of a text or sound (of each picture) says the whole."""
-        return self._reader.tokens(self.features(batch), batch)
+        found: Tokens = self._reader.tokens(self.features(batch), batch)
+        return found
 
 
 def _blocks(module: nn.Module) -> list[nn.Module]:
@@ -270,14 +274,15 @@ class _Video(_Image):
     def features(self, module: nn.Module, batch: FieldBatch) -> Tensor:
         """(N frames, T, D): the tokens of each few frames, shared out among these."""
         pixels = self.scaled(batch.values["pixels"])
-        clips = pixels.unflatten(0, (-1, self.num_frames))
+        clips = pixels.reshape(-1, self.num_frames, *pixels.shape[1:])
         states = module(pixel_values=clips).last_hidden_state
         times = self.num_frames // self.tubelet
-        pooled = self.pooling(states.unflatten(1, (times, -1)).flatten(0, 1))
+        num_patches, width = states.shape[1] // times, states.shape[2]
+        pooled: Tensor = self.pooling(states.reshape(-1, num_patches, width))
         # (P x times, T, D) to frames: each takes its part of the T tokens, or all of them where they do not divide
         if pooled.shape[1] % self.tubelet:
             return pooled.repeat_interleave(self.tubelet, dim=0)
-        return pooled.unflatten(1, (self.tubelet, -1)).flatten(0, 1)
+        return pooled.reshape(-1, pooled.shape[1] // self.tubelet, width)
 
     def summary(self, found: Tensor, batch: FieldBatch) -> Tensor:
         """(P, D)."""
@@ -313,7 +318,8 @@ class _Whisper(nn.Module):
         step = frames // 2
         padded = F.pad(states, (0, 0, 0, -states.shape[1] % step))
         real = F.pad(states.new_ones(states.shape[1]), (0, -states.shape[1] % step)).view(-1, step)
-        means = padded.unflatten(1, (-1, step)).sum(dim=2) / real.sum(dim=1).clamp(min=1)[:, None]
+        sums = padded.reshape(num_rows, -1, step, padded.shape[2]).sum(dim=2)
+        means: Tensor = sums / real.sum(dim=1).clamp(min=1)[:, None]
         return means[:, :most][mask]
 
     def summary(self, found: Tensor, batch: FieldBatch) -> Tensor:
@@ -342,7 +348,8 @@ class _Wave(_Whisper):
             each = -(-states.shape[1] // length)
             missing = each * length - states.shape[1]
             real = F.pad(states.new_ones(states.shape[1]), (0, missing)).view(length, each).sum(dim=1)
-            means = F.pad(states, (0, 0, 0, missing)).unflatten(1, (length, each)).sum(dim=2) / real[:, None]
+            filled = F.pad(states, (0, 0, 0, missing)).reshape(len(rows), length, each, -1)
+            means = filled.sum(dim=2) / real[:, None]
             for row, values in zip(rows, means, strict=True):
                 found[row] = values
         return torch.cat(found)
