@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from omnifuse.data.backbone import ARCHITECTURES
 from omnifuse.encoders.registry import ENCODERS, installed_encoders
 from omnifuse.fusion import FUSIONS
 from omnifuse.layers import POOLINGS
@@ -24,6 +25,9 @@ def catalogue() -> dict[str, dict[str, str]]:
     }
     return {
         "Encoders": {name: f"{item.modality.value}: {item.words}" for name, item in encoders.items()},
+        "Backbones by --encoder FIELD=hf:NAME_OR_FOLDER[@REVISION][:frozen|lora|full]": {
+            name: f"{item.modality.value}: {item.words}" for name, item in ARCHITECTURES.items()
+        },
         "Fusions": {name: _words(item) for name, item in FUSIONS.items()}
         | {ENSEMBLE_FUSION: f"members with {', '.join(ENSEMBLE)} in turn"},
         "Tasks": {kind.value: _words(item) for kind, item in {**TASKS, **WRITING_TASKS}.items()},

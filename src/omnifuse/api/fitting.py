@@ -27,6 +27,7 @@ from omnifuse.files import remove_folder, remove_temporaries
 from omnifuse.schema import Schema
 
 if TYPE_CHECKING:
+    from omnifuse.api.backbones import OpenedBackbones
     from omnifuse.api.fusions import FusionTable
     from omnifuse.api.measuring import Trained
     from omnifuse.api.member import Task
@@ -72,6 +73,7 @@ def fit(
     search: float | None = None,
     curve: bool = False,
     start: str | Path | None = None,
+    allow_download: bool = False,
     progress: Listener | None = None,
 ) -> Model:
     """Train a model on a table, measure it honestly, and write the run folder.
@@ -86,7 +88,7 @@ def fit(
         fusion: How fields are joined; see `omnifuse list`. Several with commas between, or "all", share the time
             equally and are compared; the first (or "joint") builds the model unless another one is surely better.
         fields: Column to modality, overriding what is inferred.
-        encoders: Input to encoder name.
+        encoders: Input to encoder name; `hf:NAME_OR_FOLDER[@REVISION][:frozen|lora|full]` for a pretrained backbone.
         tasks: Label to task kind; `ordinal` orders numbers and known texts, `ordinal:low<medium<high` any texts.
         settings: Single settings of the preset, `{"dropout": "0.2"}`.
         drop: Columns to leave out, those that are made of past rows among them.
@@ -108,6 +110,8 @@ def fit(
             does not score, before the model is trained with the best ones; needs optuna.
         curve: Also measure the score for an eighth, a quarter and a half of the rows.
         start: Folder of a model, of `pretrain` for instance, whose preprocessing and encoders are begun with.
+        allow_download: Whether backbones named by `hf:` may be fetched from the hub; else only what is on this machine
+            is looked at.
         progress: Called with ("stage" | "note" | "train", data).
 
     Returns:
@@ -148,6 +152,7 @@ def fit(
         search=search,
         curve=curve,
         start=None if start is None else Path(start),
+        allow_download=allow_download,
     )
     if search is not None:
         from omnifuse.api.search import need_search
@@ -216,6 +221,7 @@ class _Fit:
         self.fusion_table: FusionTable | None = None
         self.choice: str | None = None
         self.start: Start | None = None
+        self.backbones: OpenedBackbones | None = None
 
     def run(self) -> Model:
         """Prepare, train, score, compare, save, report."""
@@ -265,6 +271,7 @@ class _Fit:
 
     def _choose(self) -> tuple[Schema, Preset]:
         """Read the columns and the options; nothing is written yet."""
+        from omnifuse.api.backbones import open_backbones
         from omnifuse.api.prepare import read_schema
         from omnifuse.presets import choose_preset, with_settings, written_encoders
 
@@ -275,6 +282,9 @@ class _Fit:
         changed = replace(preset.model, fusion=self.fusions[0], encoders=encoders)
         preset = with_settings(replace(preset, model=changed), options.settings)
         self._check_written(schema, preset)
+        preset, self.backbones = open_backbones(
+            preset, schema, options.settings, allow_download=options.allow_download, listen=self.listen
+        )
         if options.start is not None:
             from omnifuse.api.start import open_start, with_start
 
@@ -301,6 +311,8 @@ class _Fit:
             cache=cache if is_first() and any(item.modality.is_media for item in schema.inputs) else None,
             max_written=preset.max_written,
             start=self.start,
+            backbones=self.backbones,
+            out=options.out,
         )
         prepared = replace(prepared, taught=self.taught)
         for note in prepared.notes:

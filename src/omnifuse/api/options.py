@@ -86,6 +86,7 @@ class FitOptions:
         epochs: Fixed number of passes instead of a time limit; gives bit-equal results on one machine.
         search: Minutes in which settings are tried before the model is trained; None for no search.
         curve: Whether the score is also measured for fewer rows.
+        allow_download: Whether backbones that are named may be fetched from the hub.
         start: Folder of a pretrained (or fitted) model whose preprocessing and encoders are taken; None for none.
         max_bad: Largest share (0 to 1) of unreadable cells of a field that is accepted.
     """
@@ -115,6 +116,7 @@ class FitOptions:
     search: float | None = None
     curve: bool = False
     start: Path | None = None
+    allow_download: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from omnifuse.api.backbones import OpenedBackbones, feature_cache, with_features
 from omnifuse.api.options import Listener, TableOptions
 from omnifuse.api.ordering import time_blocks, time_ranks
 from omnifuse.data.findings import find
@@ -155,6 +156,8 @@ def prepare(
     cache: Path | None,
     max_written: int = 256,
     start: Start | None = None,
+    backbones: OpenedBackbones | None = None,
+    out: Path | None = None,
 ) -> Prepared:
     """Look for faults, fit preprocessors and decode every cell once.
 
@@ -167,6 +170,8 @@ def prepare(
         cache: Folder of decoded media, or None for none.
         max_written: Longest text of a target, in ids.
         start: A trained model whose preprocessing is taken where it reads the same inputs.
+        backbones: Pretrained backbones whose preprocessing is taken where it is not that of `start`.
+        out: Run folder, which holds the cache of features; None for no cache.
 
     Raises:
         InputError: Too many unreadable cells, or fewer than 10 rows to learn from.
@@ -182,9 +187,14 @@ def prepare(
         rows=everything,
         options=input_options,
         door=door,
-        known=start.preprocessors if start is not None else None,
+        known={
+            **(backbones.preprocessors if backbones is not None else {}),
+            **(start.preprocessors if start is not None else {}),
+        },
     )
     packs, bad = build_packs(table, schema, preprocessors, door=door, cache_dir=cache)
+    if any(hasattr(item, "backbone") for item in preprocessors.values()):
+        packs = with_features(packs, preprocessors, cache=feature_cache(out) if out else None, listen=listen)
     findings = [*findings, *media_findings(packs), *past_text_findings(schema)]
     notes = check_bad_cells(bad, table, schema, options)
     texts = fit_target_texts(

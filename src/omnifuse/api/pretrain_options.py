@@ -43,6 +43,7 @@ class PretrainOptions:
     resume: bool = False
     max_bad: float = 0.01
     media_root: Path | None = None
+    allow_download: bool = False
     # What reading a table asks too
     labels: tuple[str, ...] = ()
     tasks: Mapping[str, str] = field(default_factory=dict)

@@ -119,6 +119,8 @@ def _views(prepared: Prepared, options: PretrainOptions, lone: np.ndarray) -> tu
 def _second_policy(prepared: Prepared, options: PretrainOptions, strength: float = 1.0) -> Augmenter:
     modalities = {item.name: item.modality for item in prepared.schema.inputs}
     if MASKED in RECIPES[options.objective]:
+        for name in [name for name in modalities if not getattr(prepared.preprocessors[name], "augmented", True)]:
+            del modalities[name]
         return Augmenter.masking(modalities)
     return Augmenter.default(modalities, strength, preprocessors=prepared.preprocessors)
 

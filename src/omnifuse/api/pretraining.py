@@ -17,6 +17,7 @@ from omnifuse.files import remove_folder, remove_temporaries
 from omnifuse.schema import Schema
 
 if TYPE_CHECKING:
+    from omnifuse.api.backbones import OpenedBackbones
     from omnifuse.api.model import Model
     from omnifuse.api.prepare import Prepared
     from omnifuse.api.pretrainer import Material
@@ -49,6 +50,7 @@ def pretrain(
     resume: bool = False,
     max_bad: float = 0.01,
     media_root: Path | None = None,
+    allow_download: bool = False,
     progress: Listener | None = None,
 ) -> Model:
     """Learn encoders and a shared space from rows without labels, and write the run folder.
@@ -72,6 +74,7 @@ def pretrain(
         resume: Go on where an interrupted pretraining of this folder stopped.
         max_bad: As for `fit`.
         media_root: As for `fit`.
+        allow_download: As for `fit`.
         progress: As for `fit`.
 
     Returns:
@@ -104,6 +107,7 @@ def pretrain(
         resume=resume,
         max_bad=max_bad,
         media_root=media_root,
+        allow_download=allow_download,
     )
     return _Pretrain(open_table(table, media_root=media_root), options, progress or silent).run()
 
@@ -114,6 +118,7 @@ class _Pretrain:
     def __init__(self, table: Table, options: PretrainOptions, listen: Listener) -> None:
         self.table, self.options, self.listen = table, options, listen
         self.started = clock.monotonic()
+        self.backbones: OpenedBackbones | None = None
 
     def run(self) -> Model:
         """Prepare, train, measure, save."""
@@ -125,6 +130,7 @@ class _Pretrain:
 
     def _choose(self) -> tuple[Schema, Preset]:
         """Read the columns and the options; nothing is written yet."""
+        from omnifuse.api.backbones import open_backbones
         from omnifuse.api.prepare import read_schema
         from omnifuse.encoders import encoder_entry
         from omnifuse.errors import did_you_mean
@@ -158,6 +164,9 @@ class _Pretrain:
             encoder_entry(encoder, inputs[name].modality)
         model = replace(preset.model, encoders=dict(options.encoders), shallow="none", alignment=0.0)
         preset = with_settings(replace(preset, model=model), options.settings)
+        preset, self.backbones = open_backbones(
+            preset, schema, options.settings, allow_download=options.allow_download, listen=self.listen
+        )
         # Without labels there is nothing to mix, to balance or to choose by
         training = replace(preset.training, mixup=0.0, cutmix=0.0, balancing="none", sampling="natural")
         table = "transformer" if preset.model.table == "auto" else preset.model.table
@@ -191,6 +200,8 @@ class _Pretrain:
             input_options=preset.input_options(schema),
             listen=self.listen,
             cache=options.out / "cache" if any(item.modality.is_media for item in schema.inputs) else None,
+            backbones=self.backbones,
+            out=options.out,
         )
 
     def _train(self, trainer: Any) -> TrainingResult:

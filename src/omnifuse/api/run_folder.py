@@ -49,7 +49,7 @@ def save_run(
         "metrics": {
             "rows": len(trained.scored.rows),
             "targets": trained.results,
-            "cost": cost_of(model.members, prepared.packs, rows),
+            "cost": cost_of(model.members, {name: pack.bare for name, pack in prepared.packs.items()}, rows),
         },
         "data": {
             "fingerprint": prepared.table.fingerprint(),

@@ -10,7 +10,7 @@ import numpy as np
 
 from omnifuse import __version__
 from omnifuse.api.options import need_training
-from omnifuse.deploy.artefact import Artefact, load_artefact, save_artefact
+from omnifuse.deploy.artefact import Artefact, find_model_folder, load_artefact, save_artefact
 from omnifuse.deploy.description import described, reading_manifest
 from omnifuse.errors import ArtefactError
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 def save_model(model: Model, folder: Path) -> Path:
     """Write the artefact and give the model its id."""
+    from omnifuse.api.backbones import backbone_files
     from omnifuse.data.preprocessors import preprocessors_to_json
 
     manifest = {
@@ -33,7 +34,7 @@ def save_model(model: Model, folder: Path) -> Path:
     }
     weights = {name: value.detach().cpu().numpy() for name, value in model.network.state_dict().items()}
     card = model_card(manifest)
-    model.model_id = save_artefact(folder, Artefact(manifest, weights, card))
+    model.model_id = save_artefact(folder, Artefact(manifest, weights, card, others=backbone_files(model.members)))
     return folder
 
 
@@ -50,6 +51,7 @@ def load_model(folder: str | Path) -> Model:
     need_training()
     import torch
 
+    from omnifuse.api.backbones import remember_backbones
     from omnifuse.api.model import Model
     from omnifuse.building import build_from_spec
     from omnifuse.model import Ensemble
@@ -62,6 +64,7 @@ def load_model(folder: str | Path) -> Model:
             fix="Ask it with omnifuse edge, omnifuse serve --graphs or Runtime, or load the model that it was made of",
         )
     found, spec = described(manifest), spec_of(manifest)
+    remember_backbones(find_model_folder(folder), manifest["files"])
     with reading_manifest():
         network = Ensemble(
             [build_from_spec(found.schema, found.preprocessors, spec, member=n) for n in range(found.num_members)]

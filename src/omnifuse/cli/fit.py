@@ -21,7 +21,9 @@ def fit(
         "joint", "--fusion", help="How fields are joined; see `omnifuse list`. A,B,C or all: compare them."
     ),
     field: list[str] | None = typer.Option(None, "--field", help="NAME=MODALITY, overriding what is inferred."),
-    encoder: list[str] | None = typer.Option(None, "--encoder", help="FIELD=ENCODER; see `omnifuse list`."),
+    encoder: list[str] | None = typer.Option(
+        None, "--encoder", help="FIELD=ENCODER; see `omnifuse list`. FIELD=hf:NAME_OR_FOLDER: a pretrained backbone."
+    ),
     task: list[str] | None = typer.Option(
         None, "--task", help='COLUMN=KIND, e.g. price=regression, pain=ordinal, "pain=ordinal:none<mild<severe".'
     ),
@@ -52,6 +54,9 @@ def fit(
     curve: bool = typer.Option(False, "--curve", help="Also measure the score for fewer rows: would more rows help?"),
     start: Path | None = typer.Option(
         None, "--from", metavar="DIR", help="Begin with the preprocessing and encoders of a model, pretrained or not."
+    ),
+    allow_download: bool = typer.Option(
+        False, "--allow-download", help="Backbones named by hf: may be fetched from the hub."
     ),
     as_json: bool = typer.Option(False, "--json", help="Results as one JSON document on stdout."),
 ) -> None:
@@ -89,6 +94,7 @@ def fit(
             search=search,
             curve=curve,
             start=start,
+            allow_download=allow_download,
             progress=progress,
         )
     finally:

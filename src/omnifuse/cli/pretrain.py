@@ -24,7 +24,9 @@ def pretrain(
     id: str | None = typer.Option(None, "--id", help="Column whose equal cells mark rows of the same item."),
     preset: str = typer.Option("auto", "--preset", help="auto, tiny, small or base."),
     field: list[str] | None = typer.Option(None, "--field", help="NAME=MODALITY, overriding what is inferred."),
-    encoder: list[str] | None = typer.Option(None, "--encoder", help="FIELD=ENCODER; see `omnifuse list`."),
+    encoder: list[str] | None = typer.Option(
+        None, "--encoder", help="FIELD=ENCODER; see `omnifuse list`. FIELD=hf:NAME_OR_FOLDER: a pretrained backbone."
+    ),
     setting: list[str] | None = typer.Option(None, "--set", help="NAME=VALUE: one setting of the preset."),
     drop: list[str] | None = typer.Option(None, "--drop", help="Column to leave out, such as a label; repeatable."),
     group: str | None = typer.Option(None, "--group", help="Rows of one group are held out together."),
@@ -35,6 +37,9 @@ def pretrain(
     resume: bool = typer.Option(False, "--resume", help="Go on where an interrupted run of this folder stopped."),
     max_bad: float = typer.Option(0.01, "--max-bad", help="Largest accepted share of unreadable cells of a field."),
     media_root: Path | None = typer.Option(None, "--media-root", help="Media may lie only in this folder."),
+    allow_download: bool = typer.Option(
+        False, "--allow-download", help="Backbones named by hf: may be fetched from the hub."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Results as one JSON document on stdout."),
 ) -> None:
     """Learn one space for the fields of TABLE without labels, for `embed` and for `fit --from`."""
@@ -61,6 +66,7 @@ def pretrain(
             resume=resume,
             max_bad=max_bad,
             media_root=media_root,
+            allow_download=allow_download,
             progress=progress,
         )
     finally:

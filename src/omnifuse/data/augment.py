@@ -102,7 +102,8 @@ class Augmenter:
             transcribed: The sound that is written down: it is not shifted, which would cut words off.
 
         Returns:
-            The augmenter; dates and other modalities without a policy stay as they are.
+            The augmenter; dates and other modalities without a policy stay as they are, and so do inputs whose
+            preprocessor says that they are not `augmented`: those of frozen backbones, whose features are kept.
 
         Raises:
             InputError: `strength` is out of its limits.
@@ -113,6 +114,7 @@ class Augmenter:
         if not strength:
             return cls(dict.fromkeys(modalities))
         policy = {name: _usual(kind, strength, known.get(name)) for name, kind in modalities.items()}
+        policy |= dict.fromkeys(name for name, item in known.items() if not getattr(item, "augmented", True))
         for name, item in policy.items():
             if isinstance(item, AudioAugment) and reverberation:
                 hop_s = getattr(known.get(name), "hop_s", item.hop_s)

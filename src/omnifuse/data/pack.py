@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +63,15 @@ class Pack:
         offsets: (R + 1,) int64; row r owns arrays[offsets[r]:offsets[r + 1]], nothing where it is absent.
         present: (R,) bool.
         remarks: Media that were cut or repaired, in the order of the rows.
+        features: What a frozen backbone makes of the rows, along the same length axis; networks then read this in the
+            place of the arrays. None without one.
     """
 
     arrays: dict[str, np.ndarray]
     offsets: np.ndarray
     present: np.ndarray
     remarks: tuple[Remark, ...] = ()
+    features: np.ndarray | None = None
 
     @property
     def lengths(self) -> np.ndarray:
@@ -88,7 +91,13 @@ class Pack:
         ends = np.cumsum(lengths)
         total = int(ends[-1]) if len(ends) else 0
         index = np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
-        return PackedRows({name: array[index] for name, array in self.arrays.items()}, lengths, present)
+        read = self.arrays if self.features is None else {"features": self.features}
+        return PackedRows({name: array[index] for name, array in read.items()}, lengths, present)
+
+    @property
+    def bare(self) -> Pack:
+        """The same without features."""
+        return self if self.features is None else replace(self, features=None)
 
     def row(self, row: int) -> dict[str, np.ndarray]:
         """The arrays of one row (views)."""
@@ -98,7 +107,7 @@ class Pack:
 
 def stack_packs(first: Pack, rows: np.ndarray, second: Pack) -> Pack:
     """Some rows of one pack, then all of another of the same input; without remarks."""
-    taken = first.take(rows)
+    taken = first.bare.take(rows)
     lengths = np.zeros(len(rows), np.int64)
     lengths[taken.present] = taken.lengths
     offsets = np.concatenate([[0], np.cumsum(np.concatenate([lengths, second.lengths]))]).astype(np.int64)

@@ -14,6 +14,10 @@ from omnifuse.data.image import ImagePreprocessor
 from omnifuse.data.media_parts import each_part
 from omnifuse.data.media_series import object_series
 from omnifuse.data.place import PlacePreprocessor, paired
+from omnifuse.data.pretrained_audio import WaveSound, WhisperSound
+from omnifuse.data.pretrained_image import PretrainedImage
+from omnifuse.data.pretrained_text import PretrainedText
+from omnifuse.data.pretrained_video import PretrainedVideo
 from omnifuse.data.series import SeriesPreprocessor
 from omnifuse.data.table import TablePreprocessor
 from omnifuse.data.tags import TagsPreprocessor
@@ -81,6 +85,8 @@ PREPROCESSORS: dict[str, type] = {
     SeriesPreprocessor.kind: SeriesPreprocessor,
     # Of targets that are written
     CharacterText.kind: CharacterText,
+    # Of pretrained backbones, whose `kind` is that of the medium
+    **{item.stored_kind: item for item in (PretrainedText, PretrainedImage, WhisperSound, WaveSound, PretrainedVideo)},
 }
 
 

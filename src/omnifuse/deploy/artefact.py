@@ -1,4 +1,5 @@
-"""The artefact: the folder that ships. `model.json`, `weights.safetensors`, tokenizers and `CARD.md`, nothing else.
+"""The artefact: the folder that ships. `model.json`, `weights.safetensors`, tokenizers, weights of frozen
+backbones and `CARD.md`, nothing else.
 
 It holds no row, no medium and no path of the training data. Every file is named in `model.json` with its SHA-256, and
 `model.json` carries its own, so that one flipped bit anywhere is refused.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ class Artefact:
         manifest: Plain JSON: schema, specification, preprocessors, readouts, metrics, data fingerprint, versions.
         weights: Name to array.
         card: The model card, Markdown.
+        others: File name to content of what else belongs to the model: weights of backbones. Not read back.
         model_id: First 12 hex digits of the digest over manifest and weights.
     """
 
@@ -40,6 +42,7 @@ class Artefact:
     weights: dict[str, np.ndarray]
     card: str = ""
     model_id: str = ""
+    others: dict[str, bytes] = field(default_factory=dict)
 
 
 def _digest(manifest: dict[str, Any]) -> str:
@@ -72,6 +75,7 @@ def save_artefact(folder: Path, artefact: Artefact) -> str:
     """
     make_folder(folder)
     preprocessors, files = _split_tokenizers(artefact.manifest.get("preprocessors", {}))
+    files |= artefact.others
     files[WEIGHTS] = encode_weights(artefact.weights)
     files[CARD] = artefact.card.encode("utf-8")
     manifest = {**artefact.manifest, "format": FORMAT, "preprocessors": preprocessors}
@@ -80,6 +84,9 @@ def save_artefact(folder: Path, artefact: Artefact) -> str:
     for name, content in files.items():
         write_atomically(folder / name, content)
     write_atomically(folder / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
+    for path in folder.glob("backbone_*.safetensors"):
+        if path.name not in files:  # of an older model: they may be large
+            path.unlink(missing_ok=True)
     return str(manifest["digest"])[:12]
 
 

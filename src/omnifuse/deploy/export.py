@@ -82,7 +82,15 @@ def export_field(
         pack: Decoded rows of it.
     """
     steps = modality not in WITHOUT_STEPS
-    arrays = _example(pack, TRACED_STEPS if steps else 1)
+    encoder: Any = members[0].encoders[members[0].fields.index(name)]
+    unable = getattr(encoder, "not_exported", "")
+    if unable:
+        raise OmnifuseError(
+            f"the encoder of '{name}' cannot be exported", where=unable, fix="Answer with the model itself"
+        )
+    # Some backbones read no more than so many steps
+    longest = min(TRACED_STEPS, int(getattr(encoder, "most_steps", TRACED_STEPS)))
+    arrays = _example(pack, longest if steps else 1)
     inputs = tuple(torch.from_numpy(array) for array in arrays.values())
     with torch.inference_mode():
         traced = FieldGraph(members[0], name, tuple(arrays)).eval()(*inputs)
@@ -96,7 +104,7 @@ def export_field(
     features = traced[1].shape[-1] if len(traced) > 1 else 0
     kinds = tuple((array, str(values.dtype)) for array, values in arrays.items())
     # An ensemble's encoder gives a token a member, and its heads are as many
-    places = getattr(members[0].encoders[members[0].fields.index(name)], "num_members", 0)
+    places = getattr(encoder, "num_members", 0)
     return FieldSignature(file, kinds, traced[0].shape[-1], features, steps, int(places)), content
 
 
@@ -148,7 +156,9 @@ def _traced(parts: Sequence[nn.Module], trace: Callable[[nn.Module], Any]) -> li
     kept: dict[str, Any] = {}
     found = []
     for part in parts:
-        values = {name: item.detach().numpy() for name, item in (*part.named_parameters(), *part.named_buffers())}
+        # Under all names: what several parts share has several
+        held = (*part.named_parameters(remove_duplicate=False), *part.named_buffers(remove_duplicate=False))
+        values = {name: item.detach().numpy() for name, item in held}
         architecture = f"{part} {[(name, item.shape) for name, item in values.items()]}"
         if architecture not in kept:
             kept[architecture] = trace(part.eval())

@@ -40,6 +40,8 @@ class FieldGraph(nn.Module):
         self.member = member
         self.name, self.arrays = name, tuple(arrays)
         self.summarised = name in member.summarised_fields()
+        # What the encoder reads with but does not keep among its own weights, as a frozen backbone
+        self.beside = getattr(member.encoders[member.fields.index(name)], "beside", None)
 
     def forward(self, *arrays: Tensor) -> tuple[Tensor, ...]:
         """Arrays in the order of their names."""

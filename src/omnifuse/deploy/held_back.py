@@ -37,7 +37,7 @@ def save_held_back(
         rows = rows[: len(rows) // 2]
     found: dict[str, np.ndarray] = {}
     for name, pack in packs.items():
-        taken = pack.take(rows)
+        taken = pack.bare.take(rows)
         found[f"{name}/present"] = taken.present
         found[f"{name}/lengths"] = taken.lengths.astype(np.int64)
         found |= {f"{name}/array/{array}": values for array, values in taken.values.items()}

@@ -15,11 +15,13 @@ from typing import Any
 
 from torch import nn
 
+from omnifuse.data.backbone import is_backbone
 from omnifuse.encoders.audio import ConvAudioEncoder, TransformerAudioEncoder
 from omnifuse.encoders.conformer import ConformerAudioEncoder
 from omnifuse.encoders.date import DateEncoder
 from omnifuse.encoders.image import ConvImageEncoder, TransformerImageEncoder
 from omnifuse.encoders.place import PlaceEncoder
+from omnifuse.encoders.pretrained import build_pretrained
 from omnifuse.encoders.series import ConvSeriesEncoder, PatchSeriesEncoder
 from omnifuse.encoders.table import TableEncoder
 from omnifuse.encoders.table_mlp import TableMLPEncoder
@@ -257,6 +259,9 @@ def encoder_entry(name: str, modality: Modality) -> EncoderEntry:
     Raises:
         InputError: There is none, or it reads another modality.
     """
+    if is_backbone(name):
+        # Which one, the preprocessor says
+        return EncoderEntry(modality, build_pretrained, "pretrained backbone")
     known = ENCODERS if name in ENCODERS else {**ENCODERS, **installed_encoders()}
     if name not in known:
         raise InputError(f"there is no encoder '{name}'", fix=did_you_mean(name, known))

@@ -16,6 +16,7 @@ import numpy as np
 
 from omnifuse.data.text import clean_text
 from omnifuse.evaluation.features import (
+    chunk_features,
     date_features,
     picture_features,
     place_features,
@@ -270,6 +271,9 @@ def _of_input(data: BaselineData, item: Input) -> tuple[list[tuple[str, Learner,
         words = word_counts(texts)
         return [("tf-idf + linear", SPARSE_LINEAR, words)], reduced_components(words, pack.present)
     if item.modality is Modality.AUDIO:
+        if hasattr(data.preprocessors[item.name], "chunk_s"):
+            scaled = standardised(chunk_features(pack))
+            return [("levels + svm", VECTOR_MACHINE, scaled)], scaled
         sounds = sound_features(pack, data.preprocessors[item.name].num_mels)
         scaled = standardised(sounds)
         return [("mfcc + svm", VECTOR_MACHINE, scaled)], reduced_components(scaled, pack.present)

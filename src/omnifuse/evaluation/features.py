@@ -120,6 +120,27 @@ def sound_features(pack: Pack, num_mels: int) -> np.ndarray:
     return _spread(np.concatenate([means, np.sqrt(squares)], axis=1), pack)
 
 
+def chunk_features(pack: Pack) -> np.ndarray:
+    """Mean and deviation over time of each chunk's mean and deviation: of sounds that a pretrained backbone reads.
+
+    Args:
+        pack: Of one array (C, ...) of chunks.
+
+    Returns:
+        (R, 4) float32, NaN where the row has no sound.
+    """
+    ((_, chunks),) = pack.arrays.items()
+    flat = chunks.reshape(len(chunks), -1).astype(np.float64)
+    levels = np.stack([flat.mean(axis=1), flat.std(axis=1)], axis=1)
+    starts = pack.offsets[:-1][pack.present]
+    if not len(starts):
+        return np.full((len(pack.present), 4), np.nan, np.float32)
+    counts = pack.lengths[pack.present][:, None]
+    means = np.add.reduceat(levels, starts, axis=0) / counts
+    squares = np.add.reduceat((levels - np.repeat(means, counts[:, 0], axis=0)) ** 2, starts, axis=0) / counts
+    return _spread(np.concatenate([means, np.sqrt(squares)], axis=1), pack)
+
+
 def table_features(pack: Pack) -> tuple[np.ndarray, np.ndarray]:
     """Number and category columns.
 

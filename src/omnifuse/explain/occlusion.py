@@ -138,7 +138,22 @@ def _seconds(start: float, end: float) -> tuple[str, dict[str, float]]:
     return f"{start:.2f} to {end:.2f} s", {"start_s": round(start, 4), "end_s": round(end, 4)}
 
 
+def _chunks(arrays: Arrays, preprocessor: Any) -> Occlusions:
+    """Of a sound that a pretrained backbone reads, chunk by chunk."""
+    ((name, chunks),) = arrays.items()
+    mean = chunks.mean(axis=0)
+    parts = []
+    for start, end in _stretches(len(chunks)):
+        changed = chunks.copy()
+        changed[start:end] = mean
+        what, where = _seconds(start * preprocessor.chunk_s, end * preprocessor.chunk_s)
+        parts.append(Hidden(what, where, {name: changed}))
+    return Occlusions(tuple(parts), seen=chunks.reshape(len(chunks), -1).std(axis=1))
+
+
 def _sound(arrays: Arrays, preprocessor: Any, _cell: Any) -> Occlusions:
+    if hasattr(preprocessor, "chunk_s"):
+        return _chunks(arrays, preprocessor)
     spectra = arrays["log_mel"]
     mean = spectra.mean(axis=0)
     parts = []

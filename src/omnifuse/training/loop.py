@@ -218,7 +218,8 @@ class Trainer:
     def _step(self, fabric: Any, optimiser: Any, batch: Batch, step: int, steps: int) -> None:
         """Forward, backward, clip, update; a step whose loss or gradient is not finite is left out and counted."""
         for group in optimiser.param_groups:
-            group["lr"] = self.spec.learning_rate * rate_factor(step, steps, self.spec.warm_up)
+            share = group.get("scale", 1.0)
+            group["lr"] = self.spec.learning_rate * rate_factor(step, steps, self.spec.warm_up) * share
         before = self.rows_at_once.most
         outline = self.source.outline(step) if num_ranks() > 1 else None
         parts = self.rows_at_once.run(batch.size, lambda rows: self._pass(fabric, batch, step, rows, outline))

@@ -26,22 +26,38 @@ def make_optimiser(
 
     References: Loshchilov and Hutter 2019, Decoupled Weight Decay Regularization.
     """
-    hidden = hidden_matrices(model) if name == "muon" else []
+    scales = rate_scales(model)
+    hidden = [item for item in hidden_matrices(model) if id(item) not in scales] if name == "muon" else []
     taken = {id(parameter) for parameter in hidden}
-    kept: list[nn.Parameter] = []
-    decayed: list[nn.Parameter] = []
+    # Share of the rate to the weights that decay and those that do not; those of the whole rate come first
+    sorted_in: dict[float, tuple[list[nn.Parameter], list[nn.Parameter]]] = {1.0: ([], [])}
     matrices = {
         id(module.weight) for module in model.modules() if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d)
     }
     for parameter in model.parameters():
         if parameter.requires_grad and id(parameter) not in taken:
-            (decayed if id(parameter) in matrices else kept).append(parameter)
-    parts = (flatten(decayed), flatten(kept)) if flat else (decayed, kept)
-    groups = [{"params": parts[0], "weight_decay": weight_decay}, {"params": parts[1], "weight_decay": 0.0}]
+            pair = sorted_in.setdefault(scales.get(id(parameter), 1.0), ([], []))
+            pair[0 if id(parameter) in matrices else 1].append(parameter)
+    groups = [
+        {"params": flatten(part) if flat else part, "weight_decay": decay, "scale": scale, "lr": learning_rate * scale}
+        for scale, pair in sorted_in.items()
+        for part, decay in zip(pair, (weight_decay, 0.0), strict=True)
+        if part or scale == 1.0
+    ]
     adamw = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), eps=1e-8, fused=True)
     if name != "muon":
         return adamw
     return MuonBesideAdamW(make_muon(hidden, learning_rate=learning_rate, weight_decay=weight_decay), adamw)
+
+
+def rate_scales(model: nn.Module) -> dict[int, float]:
+    """Id of each weight that learns at a share of the rate to that share, as its module's `rate_scales` says."""
+    found: dict[int, float] = {}
+    for module in model.modules():
+        own = getattr(module, "rate_scales", None)
+        if own is not None:
+            found |= own()
+    return found
 
 
 def rate_factor(step: int, steps: int, warm_up: float) -> float:
