@@ -17,8 +17,9 @@ from omnifuse.data.tables import Table
 from omnifuse.errors import InputError, did_you_mean
 from omnifuse.readout.answering import CHUNK_ROWS, Answering
 from omnifuse.search.content import content_keys
+from omnifuse.search.finding import EXACT_ROWS
 from omnifuse.search.graph import INSTALL, can_make_graphs
-from omnifuse.search.index import EXACT_ROWS, Index
+from omnifuse.search.index import Index
 from omnifuse.search.manifest import FILE, FUSED
 
 # So many rows are made to last at once
