@@ -91,6 +91,5 @@ def refuse_repeated(names: pl.Series, repeated: pl.Series) -> None:
     found = names.filter(repeated)
     if len(found):
         more = f", and {found.n_unique() - 1} more" if found.n_unique() > 1 else ""
-        raise InputError(
-            f"the id '{found[0]}' would be in the index twice{more}", fix="Delete the old rows first, or give other ids"
-        )
+        what = f"the id '{found[0]}' would be in the index twice{more}"
+        raise InputError(what, fix="Replace the old rows (--replace, replace=True), or give other ids")
