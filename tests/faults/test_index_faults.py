@@ -21,7 +21,6 @@ WRITER = """
 import os, signal, sys
 import numpy as np
 from omnifuse.search import Index
-import omnifuse.search.index as module
 index = Index.open(sys.argv[1])
 number = 0
 calls = 0
@@ -159,11 +158,50 @@ def test_t43_index_two_writers_lose_nothing(tmp_path):
     assert sorted(Index.open(folder).ids) == sorted(f"{name}{number}" for name in "abc" for number in range(8))
 
 
+PROCESS = """
+import sys, time
+import numpy as np
+from omnifuse.search import Index
+folder, name = sys.argv[1:]
+index = Index.open(folder)
+print("open", flush=True)
+sys.stdin.readline()
+for number in range(4):
+    index.add([f"{name}{number}", f"{name}{number}-gone"], np.ones((2, 4)), {"writer": [name] * 2})
+    index.delete([f"{name}{number}-gone"])
+"""
+
+
+def test_t43_index_two_writing_processes_lose_nothing(tmp_path):
+    folder = tmp_path / "idx"
+    Index.create(folder, {"embedding": 4})
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    writers = [subprocess.Popen([sys.executable, "-c", PROCESS, str(folder), name], **pipes) for name in "ab"]
+    for writer in writers:
+        assert writer.stdout.readline() == "open\n", writer.stderr.read()
+    for writer in writers:  # both go on at once
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+    seen = Index.open(folder)
+    while any(writer.poll() is None for writer in writers):  # a reader meanwhile: always a whole index
+        seen.refresh()
+        assert len(seen.search(np.ones(4), 100)) == len(seen)
+        assert Index.open(folder).manifest.serial >= seen.manifest.serial
+    for writer in writers:
+        assert writer.communicate()[1] == ""
+        assert writer.returncode == 0
+    index = Index.open(folder)
+    assert sorted(index.ids) == sorted(f"{name}{number}" for name in "ab" for number in range(4))
+    assert index.count("writer == 'a'") == 4
+    assert index.manifest.serial == 16
+    assert {path.name for path in folder.iterdir()} == index.manifest.file_names | {FILE, ".lock"}
+
+
 @pytest.mark.skipif(os.name != "posix", reason="locks of the system")
 def test_t43_index_a_writer_that_does_not_end_is_named(tmp_path, monkeypatch):
     from omnifuse.deploy.locking import held
 
-    monkeypatch.setattr("omnifuse.search.index._WAIT_S", 0.05)
+    monkeypatch.setattr("omnifuse.search.writing._WAIT_S", 0.05)
     index = make(tmp_path / "idx")
     before = len(index)
     with held(tmp_path / "idx" / ".lock", wait_s=0, what="", fix=""), pytest.raises(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -167,13 +168,19 @@ class Model(Explaining):
             media_root: As for `predict`.
             options: See `omnifuse.search.indexing.index_table`.
 
+        Warns:
+            UserWarning: Rows and cells that are not in it.
+
         Example:
             >>> index = model.index("items.csv", "runs/items")  # doctest: +SKIP
             >>> model.search(index, {"note": "red jacket"}, where="price < 30")  # doctest: +SKIP
         """
         from omnifuse.search.indexing import index_table
 
-        return index_table(self, source, folder, media_root=media_root, **options).index
+        made = index_table(self, source, folder, media_root=media_root, **options)
+        for note in made.notes:
+            warnings.warn(note, stacklevel=2)
+        return made.index
 
     def search(self, index: Index | str | Path, row: Mapping[str, Any], k: int = 20, **options: Any) -> list[Hit]:
         """The rows of an index that are nearest to a row with holes: a text, a picture, or both.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,16 @@ import typer
 
 from omnifuse.cli.options import print_json
 
+_EVERY_S = 5.0
+
 
 def index(
     model_folder: Path = typer.Argument(..., metavar="DIR", help="Run folder or model folder."),
     table: str = typer.Argument(..., help="CSV, TSV, Parquet, JSONL or folder."),
     out: Path = typer.Option(..., "-o", "--out", metavar="IDX", help="Folder of the index; made, or added to."),
-    id_column: str | None = typer.Option(None, "--id", metavar="COLUMN", help="Names the rows."),
+    id_column: str | None = typer.Option(
+        None, "--id", metavar="COLUMN", help="Names the rows; by default ids, else numbers."
+    ),
     replace: bool = typer.Option(False, "--replace", help="Rows whose ids are there already take their place."),
     only_fused: bool = typer.Option(False, "--only-fused", help="Keep no vectors of single fields."),
     half: bool = typer.Option(False, "--half", help="Vectors in 16 bits: half the bytes."),
@@ -26,8 +31,14 @@ def index(
     """Embed every row of TABLE and keep vectors and columns in IDX, for `omnifuse search`."""
     from omnifuse.search.indexing import index_table
 
+    last = time.monotonic()
+
     def told(done: int, rows: int) -> None:
-        if done < rows:
+        nonlocal last
+        if not done:
+            sys.stderr.write(f"embedding {rows} rows\n")
+        elif done < rows and time.monotonic() > last + _EVERY_S:
+            last = time.monotonic()
             sys.stderr.write(f"{done} of {rows} rows\n")
 
     found = index_table(

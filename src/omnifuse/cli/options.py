@@ -42,15 +42,18 @@ def print_json(data: Any) -> None:
     sys.stdout.write(json.dumps(plain(data), ensure_ascii=False) + "\n")
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table for a person, on stdout."""
+def print_table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], *, one_line: bool = False
+) -> None:  # fmt: skip
+    """A table for a person, on stdout; `one_line` cuts cells that are too wide instead of folding them."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for number, column in enumerate(columns):
-        table.add_column(column, overflow="fold", justify="left", no_wrap=number == 0)
+        cut = one_line and number > 0
+        table.add_column(column, overflow="ellipsis" if cut else "fold", justify="left", no_wrap=cut or number == 0)
     for row in rows:
         table.add_row(*(escape(str(cell)) for cell in row))
     Console(highlight=False, soft_wrap=False).print(table)

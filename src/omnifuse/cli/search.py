@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from omnifuse.search.asking import Found
 
 _CELL = 60
-_COLUMNS = 4
+_COLUMNS, _NEAR = 4, 3
 
 
 def search(
@@ -48,6 +49,8 @@ def search(
     from omnifuse.search.asking import ask, question_row
 
     index = Index.open(folder)
+    if not len(index):
+        raise InputError(f"the index '{folder}' holds no rows", fix=f"Add some: omnifuse index DIR TABLE -o {folder}")
     given = {Modality.IMAGE: image, Modality.AUDIO: audio, Modality.VIDEO: video}
     media = {modality: str(path.resolve()) for modality, path in given.items() if path is not None}
     if near:
@@ -75,7 +78,8 @@ def search(
         )  # fmt: skip
     else:
         _print_hits(index, found)
-        typer.echo(f"{len(found.hits)} of {found.num_fitting} rows" + (f". Page: {html}" if html else ""))
+        fit = " that fit" if found.where else ""
+        typer.echo(f"{len(found.hits)} of {found.num_fitting} rows{fit}" + (f". Page: {html}" if html else ""))
 
 
 def _model_of(index: Index, folder: Path | None, *, graphs: bool) -> Any:
@@ -101,19 +105,43 @@ def _cells(text: str | None) -> dict[str, Any]:
 
 
 def _print_hits(index: Index, found: Found) -> None:
-    # What was filtered by and what the model reads comes first
-    order = dict.fromkeys([*found.filtered, *index.manifest.fields, *index.columns])
-    names = [name for name in order if name in index.columns][:_COLUMNS]
+    from omnifuse.search.manifest import FUSED
+
+    if not found.hits:
+        typer.echo("No row fits the filter." if found.where else "No row has such a vector.")
+        return
+    # What was filtered by, what the model was to tell and what it reads comes first
+    order = dict.fromkeys([*found.filtered, *index.manifest.labels, *index.manifest.fields, *index.columns])
+    names = [name for name in order if name in index.columns and not _repeats_id(name, found)][:_COLUMNS]
     rows = [
-        (hit.id, f"{hit.score:.3f}", *(_short(hit.row.get(name)) for name in names),
-         ", ".join(f"{name} {value:.2f}" for name, value in sorted(hit.near.items(), key=lambda item: -item[1])[:3]))
-        for hit in found.hits
-    ]  # fmt: skip
-    print_table("", ("id", "score", *names, "near"), rows)
+        (hit.id, f"{hit.score:.3f}", *(_shown(index, name, hit.row.get(name)) for name in names)) for hit in found.hits
+    ]
+    print_table("", ("id", "score", *names), rows, one_line=True)
+    if found.hits[0].near:
+        typer.echo(f"{found.hits[0].id}: {_near(found.hits[0].near)}")
+    if found.space != FUSED and found.space.removeprefix(f"{FUSED}_") not in found.row:
+        typer.echo(f"How well one field finds another: omnifuse report {index.folder}")
 
 
-def _short(cell: Any) -> str:
-    text = "" if cell is None else f"{cell:g}" if isinstance(cell, float) else str(cell)
+def _repeats_id(name: str, found: Found) -> bool:
+    return name not in found.filtered and all(hit.row.get(name) == hit.id for hit in found.hits)
+
+
+def _near(near: Mapping[str, float]) -> str:
+    """How near the fields of a row are to the question, in words."""
+    return ", ".join(f"{name} {value:.2f}" for name, value in sorted(near.items(), key=lambda item: -item[1])[:_NEAR])
+
+
+def _shown(index: Index, name: str, cell: Any) -> str:
+    """A cell as a page shows it; of a file its name."""
+    from omnifuse.report.gallery import cell_text
+    from omnifuse.schema import Modality
+
+    if cell is None:
+        return ""
+    modality = index.manifest.fields.get(name)
+    is_path = modality is not None and Modality(modality).is_media and isinstance(cell, str)
+    text = Path(cell).name if is_path else cell_text(cell, index.columns[name])
     return text if len(text) <= _CELL else text[: _CELL - 1] + "\u2026"
 
 

@@ -18,6 +18,7 @@ from omnifuse.schema import Modality
 from omnifuse.search import Hit, Index
 from omnifuse.search.asking import Found
 from omnifuse.search.columns import ColumnKind
+from omnifuse.search.manifest import FUSED
 
 MOST_SHOWN = 200
 _MOST_MEDIA = 3
@@ -51,7 +52,11 @@ def write_gallery(index: Index, found: Found, path: Path, *, media_root: Path | 
     ]
     page = template.render(
         title="Search: " + cut_text(" + ".join(_named(cell, fields.get(name)) for name, cell in found.row.items()), 80),
-        lead=f"{len(hits)} of {found.num_fitting} rows, in the vectors '{found.space}' of model {index.model_id}",
+        lead=f"The nearest {len(hits)} of {found.num_fitting} rows{' that fit' if found.where else ''}; index "
+        f"{index.folder.name}, model {index.model_id}",
+        compared=_compared(found),
+        has_near=any(hit.near for hit in found.hits),
+        crossed=next((name for hit in found.hits for name in hit.near if " ~ " in name), ""),
         question=[(name, _question(cell, fields.get(name, ""), own)) for name, cell in found.row.items()],
         where=found.where,
         warnings=found.warnings,
@@ -101,6 +106,16 @@ def _named(cell: Any, modality: str | None) -> str:
     return Path(str(cell)).name if modality in _MEDIA and isinstance(cell, str | Path) else str(cell)
 
 
+def _compared(found: Found) -> str:
+    """Which vectors were compared, in words."""
+    field = found.space.removeprefix(f"{FUSED}_")
+    if field in (FUSED, found.space):
+        return "Compared: all fields of the question with all fields of each row."
+    asked = field if found.row.get(field) is not None else " and ".join(found.row)
+    told = "" if asked == field else " How well one finds the other is measured by omnifuse report."
+    return f"Compared: the question's {asked} with each row's {field}.{told}"
+
+
 def _root(index: Index, hit: Hit) -> Path | None:
     root = index.snapshot.root(hit.number)
     return Path(root) if root else None
@@ -115,16 +130,21 @@ def _question(cell: Any, modality: str, door: MediaDoor) -> dict[str, Any]:
 
 def _hit(hit: Hit, index: Index, found: Found, door: MediaDoor) -> dict[str, Any]:
     fields, columns = index.manifest.fields, index.columns
-    data: dict[str, Any] = {"pictures": [], "sounds": [], "texts": [], "cells": []}
+    data: dict[str, Any] = {"pictures": [], "sounds": [], "texts": [], "cells": [], "missing": []}
     for name in sorted(hit.row, key=lambda name: (name not in found.filtered, name not in fields)):
         cell, modality = hit.row[name], fields.get(name, "")
-        if modality in _MEDIA and cell is not None:
+        if cell == hit.id and name not in found.filtered:
+            continue  # it stands above
+        if cell is None and name not in found.filtered:
+            data["missing"].append(name)
+            continue
+        if modality in _MEDIA:
             shown = shown_media(cell, modality, door)
             data["pictures"] += shown["pictures"]
             data["sounds"] += shown["sounds"]
             if shown["remark"]:
                 data["cells"].append((name, shown["remark"], False))
-        elif modality == Modality.TEXT and cell is not None and name not in found.filtered:
+        elif modality == Modality.TEXT and name not in found.filtered:
             data["texts"].append(cut_text(cell, _TEXT))
         else:
             data["cells"].append((name, cut_text(cell_text(cell, columns[name]), _CELL), name in found.filtered))
@@ -145,7 +165,8 @@ def score_bar(score: float, *, width: int, height: int) -> Markup:
     """A cosine as a bar, empty from 0 downwards."""
     length = width * min(max(score, 0.0), 1.0)
     return Markup(
-        '<svg viewBox="0 0 {w} {h}" width="{w}" height="{h}" role="img" aria-label="{label}">'
+        '<svg viewBox="0 0 {w} {h}" width="{w}" height="{h}" preserveAspectRatio="none" role="img" '
+        'aria-label="{label}">'
         '<rect width="{w}" height="{h}" rx="3" fill="#e2e8f0"/><rect width="{length:.1f}" height="{h}" rx="3" '
         'fill="#2563eb"/></svg>'
     ).format(w=width, h=height, label=f"{score:.3f}", length=length)

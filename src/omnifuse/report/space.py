@@ -63,20 +63,27 @@ def write_space(index: Index, space: MeasuredSpace, path: Path, *, media_root: P
         map_words=f"Made of {layout.method}; {layout.kept:.0%} of the 10 nearest vectors are among the nearest dots. "
         f"The first two principal components hold {layout.explained:.0%} of the variance.",
         retrieval=[
-            [item.asked, item.found, *map(_estimate, (*item.recall.values(), item.median_rank)), str(item.rows)]
+            [
+                item.asked,
+                item.found,
+                *(_estimate(value, ".3f") for value in item.recall.values()),
+                f"{min(10 / item.rows, 1.0):.3f}",
+                _estimate(item.median_rank, ".0f"),
+                str(item.rows),
+            ]
             for item in space.retrieval
         ],
         repeated=space.repeated,
         pairs=space.pairs,
-        filled=[(name, value, space.hubness[name]) for name, value in space.uniformity.items()],
+        filled=[(name, value, space.hubness[name] + 0.0) for name, value in space.uniformity.items()],
     )
     make_folder(path.parent)
     write_atomically(path, page.encode("utf-8", "replace"))
     return path
 
 
-def _estimate(item: Estimate) -> str:
-    return f"{item.value:.3g} [{item.low:.3g}, {item.high:.3g}]"
+def _estimate(item: Estimate, digits: str) -> str:
+    return f"{item.value:{digits}} [{item.low:{digits}}, {item.high:{digits}}]"
 
 
 def _points(space: MeasuredSpace, names: list[str], classes: list[str], index: Index) -> list[dict[str, Any]]:

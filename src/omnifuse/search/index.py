@@ -17,36 +17,31 @@ Shapes: R rows, D width of a space, Q questions, K results.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from omnifuse.deploy.locking import held
-from omnifuse.errors import ArtefactError, InputError, did_you_mean
-from omnifuse.files import make_folder, sync_folder
-from omnifuse.schema import Modality
-from omnifuse.search.columns import ColumnKind, column_kind, typed_frame
+from omnifuse.errors import ArtefactError, InputError
+from omnifuse.files import make_folder
+from omnifuse.search.columns import ColumnKind, typed_frame
 from omnifuse.search.deleted import write_deleted
 from omnifuse.search.diversity import diverse_order, pool_size
-from omnifuse.search.exact import nearest
-from omnifuse.search.filters import Filter
-from omnifuse.search.graph import INSTALL, can_make_graphs
+from omnifuse.search.finding import hits_of, kept_rows, nearest_rows, space_name
+from omnifuse.search.graph import can_make_graphs
 from omnifuse.search.graphs import Graphs
 from omnifuse.search.hit import Hit
-from omnifuse.search.manifest import FILE, FUSED, Manifest
-from omnifuse.search.segment import ID, KEY, RESERVED, write_segment
+from omnifuse.search.incoming import cells_of, kind_of, refuse_repeated, unit_matrices, unit_rows
+from omnifuse.search.manifest import FILE, Manifest
+from omnifuse.search.segment import ID, KEY, write_segment
 from omnifuse.search.snapshot import Snapshot
+from omnifuse.search.writing import commit, remove_unnamed, sole_writer
 
-EXACT_ROWS = 200_000
 # So many segments are joined into one
 MOST_SEGMENTS = 32
-_WAIT_S = 10.0
-LOCK = ".lock"
 
 
 class Index:
@@ -105,7 +100,7 @@ class Index:
             dict(spaces), model_id, model_folder, precision, fields=dict(fields or {}), labels=tuple(labels)
         )
         make_folder(home)
-        with _sole_writer(home):
+        with sole_writer(home):
             if (home / FILE).exists():
                 raise InputError(f"'{home}' holds an index already", fix="Give another folder, or add to it")
             manifest.write(home)
@@ -123,15 +118,7 @@ class Index:
             ArtefactError: There is none, or a file is absent, cut short or changed. A damaged graph is made anew.
         """
         home = Path(folder)
-        for _ in range(3):
-            manifest = Manifest.read(home)
-            try:
-                return cls(home, manifest, check=check)
-            except ArtefactError:
-                # Another process may have joined segments since the manifest was read
-                if Manifest.read(home).serial == manifest.serial:
-                    raise
-        return cls(home, Manifest.read(home), check=check)
+        return _newest(home, lambda manifest: cls(home, manifest, check=check))
 
     @property
     def manifest(self) -> Manifest:
@@ -164,10 +151,9 @@ class Index:
 
     def refresh(self) -> bool:
         """See what other processes changed; whether there was anything."""
-        manifest = Manifest.read(self.folder)
-        if manifest.serial == self.manifest.serial:
+        if Manifest.read(self.folder).serial == self.manifest.serial:
             return False
-        self.snapshot = self.snapshot.advanced(manifest)
+        self.snapshot = _newest(self.folder, self.snapshot.advanced)
         return True
 
     def add(
@@ -203,18 +189,18 @@ class Index:
         names = pl.Series(ID, [str(item) for item in ids], dtype=pl.String)
         if not len(names):
             return 0
-        matrices = self._matrices(vectors, len(names))
-        columns = _columns(rows, len(names))
-        _refuse_repeated(names, names.is_duplicated())
+        matrices = unit_matrices(vectors, self.spaces, len(names))
+        columns = cells_of(rows, len(names))
+        refuse_repeated(names, names.is_duplicated())
         key_series = pl.Series(KEY, list(keys) if keys is not None else [None] * len(names), dtype=pl.String)
         with self._changing() as snapshot:
             old = np.asarray(snapshot.column(ID).is_in(names.implode()).to_numpy(), bool) & snapshot.live
             if old.any() and not replace:
                 known = snapshot.column(ID).filter(pl.Series(old))
-                _refuse_repeated(names, names.is_in(known.implode()))
+                refuse_repeated(names, names.is_in(known.implode()))
             kinds = dict(snapshot.manifest.columns)
             for name, cells in columns.items():
-                kinds.setdefault(name, _kind_of(name, cells, snapshot.manifest.fields))
+                kinds.setdefault(name, kind_of(name, cells, snapshot.manifest.fields))
             frame, lost = typed_frame(columns, kinds)
             whole = pl.DataFrame([names, key_series, *frame.get_columns()])
             precision = snapshot.manifest.precision
@@ -279,15 +265,13 @@ class Index:
         name = self.space(space)
         questions = np.asarray(question, dtype=np.float32)
         single = questions.ndim == 1
-        questions = _unit(questions[None] if single else questions, self.spaces[name], f"question in '{name}'")
+        questions = unit_rows(questions[None] if single else questions, self.spaces[name], f"question in '{name}'")
         if not questions.any(axis=1).all():
             raise InputError("the question is an empty vector", fix="Give one with a direction")
         kept = self.kept(where, name)
         wanted = pool_size(k) if diversity else k
-        found = [
-            self._chosen(scores, numbers, k, diversity, name)
-            for scores, numbers in zip(*self._nearest(questions, wanted, kept, name, exact=exact), strict=True)
-        ]
+        found_rows = nearest_rows(self.snapshot, self.graphs, questions, wanted, kept, name, exact=exact)
+        found = [self._chosen(scores, numbers, k, diversity, name) for scores, numbers in zip(*found_rows, strict=True)]
         return found[0] if single else found
 
     def count(self, where: str | None = None) -> int:
@@ -296,12 +280,7 @@ class Index:
 
     def kept(self, where: str | None = None, space: str | None = None) -> np.ndarray:
         """(R,) bool over all rows, deleted ones included: which ones fit a filter and have a vector in a space."""
-        kept = self.snapshot.live
-        if where is not None:
-            chosen = Filter(where, self.columns)
-            kept = kept & chosen.mask(self.snapshot.frame(chosen.columns))
-        has = self.snapshot.has(self.space(space))
-        return kept if has is None else kept & has
+        return kept_rows(self.snapshot, where, self.space(space))
 
     def vectors(self, numbers: np.ndarray, space: str | None = None) -> np.ndarray:
         """Vectors (P, D) float32 of rows by number; 0 where a row has none."""
@@ -309,22 +288,11 @@ class Index:
 
     def hits(self, numbers: np.ndarray, scores: np.ndarray) -> list[Hit]:
         """Rows by number with their scores, columns included."""
-        ids = self.snapshot.column(ID).gather(numbers).to_list()
-        rows = self.snapshot.rows(numbers)
-        return [
-            Hit(name, float(score), int(number), row)
-            for name, score, number, row in zip(ids, scores, numbers, rows, strict=True)
-        ]
+        return hits_of(self.snapshot, numbers, scores)
 
     def space(self, name: str | None = None) -> str:
         """The name of a space that is there; the first one by default. A field's name stands for its space."""
-        if name is None:
-            return next(iter(self.spaces))
-        found = name if name in self.spaces else f"{FUSED}_{name}"
-        if found not in self.spaces:
-            known = [space.removeprefix(f"{FUSED}_") for space in self.spaces]
-            raise InputError(f"the index has no vectors '{name}'", fix=did_you_mean(name, known))
-        return found
+        return space_name(self.manifest.spaces, name)
 
     def check_model(self, model_id: str | None) -> None:
         """Refuse what another model made.
@@ -376,107 +344,33 @@ class Index:
             copy.make_graph(name)
         return copy
 
-    def _nearest(
-        self, questions: np.ndarray, count: int, kept: np.ndarray, space: str, *, exact: bool
-    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        if not exact and int(kept.sum()) > EXACT_ROWS:
-            graph = self.graphs.opened(self.snapshot, space)
-            if graph is not None:
-                return self.graphs.nearest(graph, self.snapshot, questions, count, kept, space)
-            if not can_make_graphs():
-                warnings.warn(
-                    f"more than {EXACT_ROWS} rows are compared one by one, because usearch is not installed; type: "
-                    f"{INSTALL}",
-                    stacklevel=3,
-                )
-        return nearest(self.snapshot.blocks(space), questions, count, kept)
-
     def _chosen(self, scores: np.ndarray, numbers: np.ndarray, k: int, diversity: float, space: str) -> list[Hit]:
         if diversity and len(numbers):
             order = diverse_order(scores, self.vectors(numbers, space), k, diversity)
             scores, numbers = scores[order], numbers[order]
         return self.hits(numbers[:k], scores[:k])
 
-    def _matrices(self, vectors: Any, count: int) -> dict[str, np.ndarray]:
-        """Every space's vectors (R, D), scaled; zeros where a row has none."""
-        given = dict(vectors) if isinstance(vectors, Mapping) else {self.space(): vectors}
-        for name in given:
-            if name not in self.spaces:
-                raise InputError(f"the index has no vectors '{name}'", fix=did_you_mean(name, self.spaces))
-        found = {}
-        for name, width in self.spaces.items():
-            values = np.asarray(given.get(name, np.zeros((count, width))), dtype=np.float32)
-            if len(values) != count:
-                raise InputError(f"{count} ids came with {len(values)} vectors of '{name}'", fix="Give one a row")
-            found[name] = _unit(values, width, f"vectors of '{name}'")
-        empty = np.flatnonzero(~found[self.space()].any(axis=1))
-        if len(empty):
-            what = f"row {int(empty[0]) + 1} of those to be added has no vector in '{self.space()}'"
-            raise InputError(what, fix="Leave it out, or give it one")
-        return found
-
     @contextmanager
     def _changing(self) -> Iterator[Snapshot]:
         """The newest snapshot, while nobody else writes."""
-        with _sole_writer(self.folder):
+        with sole_writer(self.folder):
             self.refresh()
             yield self.snapshot
 
     def _commit(self, manifest: Manifest) -> None:
         """Make a change last, see it, and remove what no longer belongs to the index."""
-        sync_folder(self.folder)
-        manifest.write(self.folder)
+        commit(self.folder, manifest)
         self.snapshot = self.snapshot.advanced(manifest)
-        wanted = manifest.file_names | {FILE, LOCK}
-        for path in self.folder.iterdir():
-            if path.name not in wanted and path.suffix in (".arrow", ".vectors", ".bits", ".usearch", ".tmp"):
-                with suppress(OSError):
-                    path.unlink()
+        remove_unnamed(self.folder, manifest)
 
 
-def _sole_writer(folder: Path) -> Any:
-    what = f"another process writes into the index '{folder}'"
-    return held(folder / LOCK, wait_s=_WAIT_S, what=what, fix="Wait for its end, then try again")
-
-
-def _unit(values: np.ndarray, width: int, what: str) -> np.ndarray:
-    """Rows (R, D) of length 1; rows of NaN or 0 become 0."""
-    if values.ndim != 2 or values.shape[1] != width:
-        shape = "x".join(map(str, values.shape))
-        raise InputError(f"the {what} are {shape}", fix=f"Give rows of {width} numbers")
-    values = np.where(np.isnan(values).all(axis=1, keepdims=True), np.float32(0), values)
-    if not np.isfinite(values).all():
-        raise InputError(f"the {what} hold numbers that are not finite", fix="Look at what made them")
-    # Scaled first, so that no square overflows or vanishes
-    largest = np.abs(values).max(axis=1, keepdims=True, initial=0)
-    scaled = values / np.where(largest > 0, largest, 1)
-    length = np.sqrt(np.square(scaled, dtype=np.float64).sum(axis=1, keepdims=True))
-    return np.asarray(scaled / np.where(length > 0, length, 1), dtype=np.float32)
-
-
-def _columns(rows: Any, count: int) -> dict[str, list[Any]]:
-    if rows is None:
-        return {}
-    found = {
-        str(name): cells.to_list() if isinstance(cells, pl.Series) else list(cells)
-        for name, cells in (rows.to_dict() if isinstance(rows, pl.DataFrame) else rows).items()
-    }
-    for name, cells in found.items():
-        if len(cells) != count:
-            raise InputError(f"the column '{name}' has {len(cells)} cells for {count} rows", fix="Give one a row")
-        if name.startswith(RESERVED):
-            raise InputError(f"the column name '{name}' is taken", fix="Rename the column")
-    return found
-
-
-def _kind_of(name: str, cells: Sequence[Any], fields: Mapping[str, str]) -> ColumnKind:
-    return column_kind(name, cells, Modality(fields[name]) if name in fields else None)
-
-
-def _refuse_repeated(names: pl.Series, repeated: pl.Series) -> None:
-    found = names.filter(repeated)
-    if len(found):
-        more = f", and {found.n_unique() - 1} more" if found.n_unique() > 1 else ""
-        raise InputError(
-            f"the id '{found[0]}' would be in the index twice{more}", fix="Delete the old rows first, or give other ids"
-        )
+def _newest(folder: Path, opened: Callable[[Manifest], Any]) -> Any:
+    """What `opened` makes of the newest document; again where another process joined segments since it was read."""
+    for _ in range(3):
+        manifest = Manifest.read(folder)
+        try:
+            return opened(manifest)
+        except ArtefactError:
+            if Manifest.read(folder).serial == manifest.serial:
+                raise
+    return opened(Manifest.read(folder))

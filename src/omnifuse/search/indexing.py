@@ -11,15 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from omnifuse.data.media import MediaDoor
 from omnifuse.data.tables import Table
-from omnifuse.errors import InputError, did_you_mean
+from omnifuse.errors import InputError
 from omnifuse.readout.answering import CHUNK_ROWS, Answering
 from omnifuse.search.content import content_keys
+from omnifuse.search.finding import EXACT_ROWS
 from omnifuse.search.graph import INSTALL, can_make_graphs
-from omnifuse.search.index import EXACT_ROWS, Index
+from omnifuse.search.incoming import refuse_repeated
+from omnifuse.search.index import Index
 from omnifuse.search.manifest import FILE, FUSED
+from omnifuse.search.row_names import row_names
 
 # So many rows are made to last at once
 _ROWS_AT_ONCE = 4096
@@ -53,12 +57,13 @@ def index_table(
         model: A `Model` or `Runtime`.
         source: As for `predict`.
         folder: Of the index; made where absent, else added to.
-        id_column: Names the rows; by default the model's first id column, else the row's number from 0.
+        id_column: Names the rows; by default an id column whose cells are all there and unlike each other, else the
+            row's number from 0.
         only_fused: Keep no vectors of single fields: fewer bytes, but no search in one field and no map.
         precision: "float32" or "float16".
         replace: Rows whose ids are in the index take their place.
         media_root: As for `predict`.
-        progress: Told the rows that are done and all rows.
+        progress: Told the rows that are embedded and all rows, from 0 on.
 
     Returns:
         The index. A row of which nothing can be read is not in it, and `notes` names it.
@@ -69,26 +74,37 @@ def index_table(
     if not model.model_id:
         raise InputError("the model has no id, so its vectors could not be told from another's", fix="Save it first")
     table = model.opened(source, media_root=media_root)
-    column = _id_column(model, table, id_column)
     folder = Path(folder)
     index = Index.open(folder) if (folder / FILE).exists() else None
-    if index is not None:
-        index.check_model(model.model_id)
     first = index.snapshot.num_rows if index is not None else 0
+    names, told = row_names(table, model.schema.ids, id_column, first)
+    if index is not None:
+        # Told before anything is embedded
+        index.check_model(model.model_id)
+        if not replace:
+            series = pl.Series(names, dtype=pl.String)
+            refuse_repeated(series, series.is_in(pl.Series(index.ids, dtype=pl.String).implode()))
     root = str(table.root.resolve() if table.root is not None else Path.cwd())
     door = MediaDoor(root=table.root, confined=media_root is not None)
     kept, skipped, num_bad, start = 0, [], 0, 0
+
+    def told_of(done: int) -> None:
+        if progress is not None:
+            progress(start + done, table.num_rows)
+
+    told_of(0)
     for piece in table.batches(_ROWS_AT_ONCE):
-        vectors, readable, bad = _embedded(model, piece, confined=media_root is not None, only_fused=only_fused)
+        vectors, readable, bad = _embedded(
+            model, piece, told_of, confined=media_root is not None, only_fused=only_fused
+        )  # fmt: skip
         num_bad += bad
         skipped += [start + int(row) for row in np.flatnonzero(~readable)]
         rows = np.flatnonzero(readable)
         part = piece if readable.all() else piece.select(rows)
         if index is None:
             index = _created(model, folder, vectors, precision)
-        ids = [str(first + start + int(row)) for row in rows] if column is None else _ids(part, column, start)
         kept += index.add(
-            ids,
+            [names[start + int(row)] for row in rows],
             {name: values[rows] for name, values in vectors.items() if name in index.spaces},
             {name: part.cells(name) for name in part.columns if name not in part.derived},
             keys=[key or "" for key in content_keys(part, model.schema, door)],
@@ -97,32 +113,12 @@ def index_table(
             replace=replace,
         )
         start += piece.num_rows
-        if progress is not None:
-            progress(start, table.num_rows)
     assert index is not None
-    return Indexed(index, kept, tuple(_notes(index, skipped, num_bad)))
-
-
-def _id_column(model: Answering, table: Table, asked: str | None) -> str | None:
-    if asked is not None:
-        if asked not in table.columns:
-            raise InputError(f"there is no column '{asked}' to name the rows", fix=did_you_mean(asked, table.columns))
-        return asked
-    return next((name for name in model.schema.ids if name in table.columns), None)
-
-
-def _ids(part: Table, column: str, start: int) -> list[str]:
-    cells = part.cells(column)
-    for row, cell in enumerate(cells):
-        if cell is None:
-            raise InputError(
-                f"row {start + row + 1} has no id in '{column}'", fix="Fill it, or name the rows by another column"
-            )
-    return [str(cell) for cell in cells]
+    return Indexed(index, kept, tuple([told] * bool(told) + _notes(index, skipped, num_bad)))
 
 
 def _embedded(
-    model: Answering, piece: Table, *, confined: bool, only_fused: bool
+    model: Answering, piece: Table, told_of: Callable[[int], None], *, confined: bool, only_fused: bool
 ) -> tuple[dict[str, np.ndarray], np.ndarray, int]:
     """Space to vectors (R, D), which rows (R,) hold anything readable, and the number of unreadable cells."""
     parts: dict[str, list[np.ndarray]] = {}
@@ -136,6 +132,7 @@ def _embedded(
             parts.setdefault(f"{FUSED}_{name}", []).append(pooled)
         readable.append(np.stack(list(raw.present.values())).any(axis=0))
         bad += len(decoded.bad)
+        told_of(sum(map(len, readable)))
     chosen = [FUSED] if only_fused else list(parts)
     return {name: np.concatenate(parts[name]) for name in chosen}, np.concatenate(readable), bad
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from omnifuse.errors import InputError, did_you_mean
+from omnifuse.search.columns import ColumnKind
 from omnifuse.search.geometry import alignment, hubness, modality_gap, uniformity
 from omnifuse.search.index import Index
 from omnifuse.search.layout import Layout, lay_out
@@ -22,6 +23,7 @@ from omnifuse.search.segment import KEY
 MOST_ROWS = 4000
 MOST_POINTS = 2400
 _FEWEST = 3
+_MOST_CLASSES = 12
 ALL_FIELDS = "all fields"
 
 
@@ -110,7 +112,7 @@ def measured_space(
     Args:
         index: Made by `index_table`.
         where: Only rows that fit this filter.
-        label: Column that colours the map; the model's first target by default.
+        label: Column that colours the map; by default the model's first target, else the first column of few texts.
         seed: Of the rows that are drawn.
 
     Raises:
@@ -118,7 +120,7 @@ def measured_space(
     """
     if label is not None and label not in index.columns:
         raise InputError(f"there is no column '{label}' in the index", fix=did_you_mean(label, index.columns))
-    label = label or next((name for name in index.manifest.labels if name in index.columns), None)
+    label = label or _label(index)
     rows = np.flatnonzero(index.kept(where))
     if len(rows) < _FEWEST:
         raise InputError(f"{len(rows)} rows fit, which is too few to measure", fix=f"Give at least {_FEWEST}")
@@ -168,6 +170,15 @@ def space_words(space: MeasuredSpace) -> list[str]:
 
 def _shown(space: str) -> str:
     return space.removeprefix(f"{FUSED}_") if space != FUSED else ALL_FIELDS
+
+
+def _label(index: Index) -> str | None:
+    for name in index.manifest.labels:
+        if name in index.columns:
+            return name
+    texts = [name for name, kind in index.columns.items() if kind is ColumnKind.TEXT]
+    counts = {name: index.snapshot.column(name).drop_nulls().n_unique() for name in texts}
+    return next((name for name, count in counts.items() if 1 < count <= _MOST_CLASSES), None)
 
 
 def _codes(keys: list[str | None]) -> np.ndarray:

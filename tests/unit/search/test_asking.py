@@ -118,6 +118,51 @@ def test_rows_without_ids_are_numbered_on(tmp_path):
     assert list(made.index.spaces) == ["embedding"]
 
 
+@pytest.mark.parametrize(
+    ("keys", "names", "told"),
+    [
+        (["a", "b", "c"], ["a", "b", "c"], ""),
+        (["a", "b", "a"], ["x1", "x2", "x3"], "rows are named by their 'id'"),
+        (["a", None, "b"], ["x1", "x2", "x3"], "rows are named by their 'id'"),
+    ],
+)
+def test_rows_are_named_by_what_tells_them_apart(tmp_path, keys, names, told):
+    rows = [{"key": key, "note": "red", "id": f"x{place + 1}"} for place, key in enumerate(keys)]
+    made = index_table(ColourModel(), rows, tmp_path / "idx")
+    assert made.index.ids == names
+    assert [note for note in made.notes if "named" in note] == [told] * bool(told)
+    without = [{"key": key, "note": "red"} for key in keys]
+    numbered = index_table(ColourModel(), without, tmp_path / "other")
+    if told:
+        assert numbered.index.ids == ["0", "1", "2"]
+        assert any("'key' is empty or the same in several rows" in note for note in numbered.notes)
+        with pytest.raises(InputError, match=r"rows 1 and 3 are both 'a' in 'key'|row 2 has no id in 'key'"):
+            index_table(ColourModel(), rows, tmp_path / "none", id_column="key")
+        assert not (tmp_path / "none").exists()
+
+
+def test_a_table_without_rows_is_refused(tmp_path):
+    with pytest.raises(InputError, match="has no rows"):
+        index_table(ColourModel(), pl.DataFrame({"note": []}, schema={"note": pl.String}), tmp_path / "idx")
+    assert not (tmp_path / "idx").exists()
+
+
+def test_progress_is_told(tmp_path):
+    seen = []
+    rows = [{"note": "red"}] * 300
+    index_table(ColourModel(), rows, tmp_path / "idx", progress=lambda done, rows: seen.append((done, rows)))
+    assert seen[0] == (0, 300)
+    assert seen[-1] == (300, 300)
+    assert seen == sorted(set(seen))
+
+
+def test_an_index_without_rows_says_so(cli, tmp_path):
+    Index.create(tmp_path / "idx", {"embedding": 4})
+    code, _, err = cli("search", tmp_path / "idx", "red")
+    assert code == 2
+    assert "holds no rows" in err
+
+
 def test_media_in_memory_are_counted(tmp_path):
     made = index_table(ColourModel(), [{"picture": np.zeros((4, 4, 3), np.uint8), "note": "red"}], tmp_path / "idx")
     assert any("1 cells of 'picture' could not be kept" in note for note in made.notes)

@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 
 from omnifuse.errors import InputError
-from omnifuse.search import Index
+from omnifuse.search import Index, finding
 from omnifuse.search import index as module
-from omnifuse.search.index import MOST_SEGMENTS
+from omnifuse.search.graph import Graph
 
 
 @pytest.fixture
@@ -65,13 +65,14 @@ def test_columns_of_later_rows(index):
     assert index.count("colour is missing") == 3
 
 
-def test_small_segments_are_joined_and_rows_stay_where_they_are(index):
+def test_small_segments_are_joined_and_rows_stay_where_they_are(index, monkeypatch):
+    monkeypatch.setattr(module, "MOST_SEGMENTS", 8)
     numbers = {}
-    for row in range(MOST_SEGMENTS + 4):
+    for row in range(12):
         index.add([f"r{row}"], np.ones((1, 3)) * [row + 1, 1, 1], {"price": [row]})
         numbers[f"r{row}"] = row + 3
     index.delete(["r3"])
-    assert len(index.manifest.segments) < MOST_SEGMENTS
+    assert len(index.manifest.segments) < 8
     seen = Index.open(index.folder)
     found = {hit.id: hit for hit in seen.search([1, 1, 1], 100)}
     assert {name: hit.number for name, hit in found.items() if name in numbers} == {
@@ -164,7 +165,7 @@ class StandIn:
     def __len__(self):
         return len(self.keys)
 
-    def add(self, keys, values):
+    def add(self, keys, values, threads=0):
         self.keys = np.concatenate([self.keys, keys])
         self.values = np.concatenate([self.values, values])
 
@@ -191,8 +192,9 @@ def many(tmp_path, monkeypatch):
     sys.modules["usearch.index"].Index = StandIn
     monkeypatch.setattr("omnifuse.search.graph.can_make_graphs", lambda: True)
     monkeypatch.setattr("omnifuse.search.graphs.can_make_graphs", lambda: True)
+    monkeypatch.setattr(finding, "can_make_graphs", lambda: True)
     monkeypatch.setattr(module, "can_make_graphs", lambda: True)
-    monkeypatch.setattr(module, "EXACT_ROWS", 100)
+    monkeypatch.setattr(finding, "EXACT_ROWS", 100)
     monkeypatch.setattr("omnifuse.search.graphs._EXACT_KEPT", 30)
     made = Index.create(tmp_path / "idx", {"embedding": 6})
     made.add(range(600), np.random.default_rng(0).normal(size=(600, 6)), {"n": list(range(600))})
@@ -227,7 +229,8 @@ def test_a_damaged_graph_is_made_anew(many):
 
 
 def test_without_usearch_a_large_index_is_searched_exactly_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "EXACT_ROWS", 3)
+    monkeypatch.setattr(finding, "EXACT_ROWS", 3)
+    monkeypatch.setattr(finding, "can_make_graphs", lambda: False)
     monkeypatch.setattr(module, "can_make_graphs", lambda: False)
     index = Index.create(tmp_path / "idx", {"embedding": 2})
     index.add(range(5), np.eye(2)[[0, 1, 0, 1, 1]])
@@ -239,18 +242,106 @@ def test_without_usearch_a_large_index_is_searched_exactly_and_says_so(tmp_path,
         assert ids(index.search([1, 0], 2, exact=True)) == ["0", "2"]
 
 
-def test_usearch_itself(tmp_path, monkeypatch):
+@pytest.fixture
+def grown(tmp_path, monkeypatch):
+    """900 rows in a graph of usearch that grew twice, in which 100 rows are many; every ninth has no note."""
     pytest.importorskip("usearch")
-    monkeypatch.setattr(module, "EXACT_ROWS", 100)
+    monkeypatch.setattr(finding, "EXACT_ROWS", 100)
     monkeypatch.setattr("omnifuse.search.graphs._EXACT_KEPT", 30)
     draw = np.random.default_rng(0)
-    index = Index.create(tmp_path / "idx", {"embedding": 16})
-    index.add(range(800), draw.normal(size=(800, 16)))
-    assert index.make_graph()
-    index.add(range(800, 900), draw.normal(size=(100, 16)))
-    assert index.make_graph()
-    questions = draw.normal(size=(20, 16))
-    seen = Index.open(index.folder)
-    shared = [len(set(ids(one)) & set(ids(two))) for one, two in zip(
-        seen.search(questions, 10), seen.search(questions, 10, exact=True), strict=True)]  # fmt: skip
+    index = Index.create(tmp_path / "idx", {"embedding": 16, "embedding_note": 16})
+    for start, stop in ((0, 800), (800, 900)):
+        notes = draw.normal(size=(stop - start, 16))
+        notes[::9] = np.nan
+        vectors = {"embedding": draw.normal(size=(stop - start, 16)), "embedding_note": notes}
+        index.add(range(start, stop), vectors, {"n": list(range(start, stop))})
+        assert index.make_graph()
+        assert index.make_graph("note")
+    return index
+
+
+@pytest.mark.parametrize("space", [None, "note"])
+@pytest.mark.parametrize("where", [None, "n < 300", "n >= 850 or n < 90"])
+def test_usearch_itself(grown, where, space):
+    grown.delete(range(0, 900, 7))
+    grown.add(["new"], {"embedding": np.ones((1, 16)), "embedding_note": np.ones((1, 16))}, {"n": [0]})
+    questions = np.vstack([np.random.default_rng(1).normal(size=(19, 16)), np.ones((1, 16))])
+    seen = Index.open(grown.folder)
+    found = seen.search(questions, 10, where=where, space=space)
+    true = seen.search(questions, 10, where=where, space=space, exact=True)
+    shared = [len(set(ids(one)) & set(ids(two))) for one, two in zip(found, true, strict=True)]
     assert np.mean(shared) >= 9.8
+    assert all(len(hits) == 10 for hits in found)
+    assert found[-1][0].id == "new"
+    for one, two in zip(found, true, strict=True):
+        scores = {hit.id: hit.score for hit in two}
+        assert all(hit.score == pytest.approx(scores.get(hit.id, hit.score), abs=1e-6) for hit in one)
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "gone", "foreign"])
+def test_a_damaged_graph_of_usearch_gives_the_same_rows(grown, damage):
+    path = grown.folder / grown.manifest.graphs["embedding"].file.name
+    content = bytearray(path.read_bytes())
+    if damage == "gone":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "foreign":
+        path.write_bytes(b"no graph")
+    else:
+        content[len(content) // 2] ^= 255
+        path.write_bytes(content)
+    seen = Index.open(grown.folder)
+    question = np.random.default_rng(2).normal(size=16)
+    assert ids(seen.search(question, 10)) == ids(seen.search(question, 10, exact=True))
+    assert seen.make_graph()
+    assert Index.open(grown.folder).manifest.graphs["embedding"].rows == 900
+
+
+def test_a_foreign_graph_file_is_no_graph(tmp_path):
+    pytest.importorskip("usearch")
+    graph = Graph.made(4)
+    graph.extend([np.eye(4, dtype=np.float32)], np.ones(4, np.bool_))
+    path = tmp_path / graph.stored(tmp_path).file.name
+    content = path.read_bytes()
+    for view in (True, False):
+        assert Graph.opened(path, 4, 4, view=view) is not None
+        assert Graph.opened(path, 5, 4, view=view) is None
+        assert Graph.opened(path, 4, 3, view=view) is None
+    for wrong in (b"", b"no graph", content[:40]):
+        path.write_bytes(wrong)
+        assert Graph.opened(path, 4, 4) is None
+
+
+def test_rows_that_no_question_comes_to_are_added_again(monkeypatch):
+    pytest.importorskip("usearch")
+    monkeypatch.setattr("omnifuse.search.graph._ALONE", 100)
+    vectors = np.random.default_rng(0).normal(size=(3000, 16)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors[7] = vectors[2050]
+    graph = Graph.made(16)
+    real, again = graph.native, []
+
+    class Losing:
+        """Puts every hundredth row where it does not belong, when rows come in many."""
+
+        def add(self, keys, values, threads):
+            again.extend(keys.tolist() if len(real) > 2900 else [])
+            moved = values.copy()
+            if threads == 0:
+                moved[::100] *= -1
+            real.add(keys, moved, threads=threads)
+
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+        def __setattr__(self, name, value):
+            setattr(real, name, value)
+
+    graph.native = Losing()
+    graph.extend([vectors[:1200], vectors[1200:]], np.ones(3000, np.bool_))
+    assert len(real) == 3000
+    assert set(range(100, 3000, 100)) & set(again)
+    real.expansion_search = 192
+    found = np.asarray(real.search(vectors, 2).keys, np.int64)
+    assert all(row in pair for row, pair in enumerate(found.tolist()))
