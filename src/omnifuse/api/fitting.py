@@ -71,6 +71,7 @@ def fit(
     search: float | None = None,
     curve: bool = False,
     start: str | Path | None = None,
+    shots: int | None = None,
     progress: Listener | None = None,
 ) -> Model:
     """Train a model on a table, measure it honestly, and write the run folder.
@@ -107,6 +108,8 @@ def fit(
             does not score, before the model is trained with the best ones; needs optuna.
         curve: Also measure the score for an eighth, a quarter and a half of the rows.
         start: Folder of a model, of `pretrain` for instance, whose preprocessing and encoders are begun with.
+        shots: Learn from so many labelled rows of each class, drawn by seed, on the space of `start`; the other
+            labelled rows are scored.
         progress: Called with ("stage" | "note" | "train", data).
 
     Returns:
@@ -147,6 +150,7 @@ def fit(
         search=search,
         curve=curve,
         start=None if start is None else Path(start),
+        shots=shots,
     )
     if search is not None:
         from omnifuse.api.search import need_search
@@ -215,6 +219,7 @@ class _Fit:
         self.fusion_table: FusionTable | None = None
         self.choice: str | None = None
         self.start: Start | None = None
+        self.notes: list[str] = []
 
     def run(self) -> Model:
         """Prepare, train, score, compare, save, report."""
@@ -271,7 +276,24 @@ class _Fit:
 
             self.start = open_start(options.start, schema)
             preset = with_start(preset, self.start, schema, options.settings)
+        if options.shots is not None:
+            schema, preset = self._draw(schema, preset)
         self._check_encoders(schema, preset)
+        return schema, preset
+
+    def _draw(self, schema: Schema, preset: Preset) -> tuple[Schema, Preset]:
+        """Few labels: what is built for them, and which rows are learnt from and scored."""
+        from omnifuse.api.drawing import draw_shots
+        from omnifuse.api.shots import with_space
+
+        options = self.options
+        assert self.start is not None and options.shots is not None
+        preset, self.start, schema, unread = with_space(preset, self.start, schema)
+        drawn = draw_shots(self.table, schema.targets[0], options.shots, group=options.group, seed=options.seed)
+        self.notes += [*unread, *drawn.notes]
+        if self.valid is None:
+            self.valid = drawn.scored
+        self.table = drawn.learnt
         return schema, preset
 
     def _prepare(self, schema: Schema, preset: Preset) -> Prepared:
@@ -291,7 +313,7 @@ class _Fit:
             max_written=preset.max_written,
             start=self.start,
         )
-        prepared = replace(prepared, taught=self.taught)
+        prepared = replace(prepared, taught=self.taught, notes=[*prepared.notes, *self.notes])
         for note in prepared.notes:
             self.listen("note", {"text": note})
         for finding in prepared.findings:
@@ -423,6 +445,8 @@ class _Fit:
         from omnifuse.api.members import train_members
 
         task = Task(f"seed{seed}", preset.model, preset.training, prepared.schema, self.options.out, seed)
+        if self.options.shots is not None:
+            return self._train_shots(prepared, partition, task, seconds)
         if network is None:
             task, seconds = self._choose_table(prepared, partition, task, seconds)
             self.listen("stage", {"text": f"training {len(partition.members)} networks: {partition.words}"})
@@ -449,4 +473,34 @@ class _Fit:
             curve = score_curve(prepared, partition, task, network, options=self.options, listen=self.listen)
             for name, points in curve.items():
                 trained.results[name]["curve"] = points
+        return trained
+
+    def _train_shots(self, prepared: Prepared, partition: Partition, task: Task, seconds: float | None) -> Trained:
+        """Few labels: heads on the space that is begun with, compared with the same on each single field."""
+        from omnifuse.api.comparison import no_comparison
+        from omnifuse.api.measuring import measure
+        from omnifuse.api.shots import compare_shots, train_shots
+
+        options = self.options
+        self.listen("stage", {"text": f"fitting heads on the space of '{options.start}': {partition.words}"})
+        found = train_shots(prepared, partition, task, options=options, seconds=seconds, listen=self.listen)
+        self.listen("note", {"text": found.words})
+        prepared.notes.append(found.words)
+        comparison = (
+            compare_shots(
+                prepared, partition, task, asked=self.asked, options=options, seconds=seconds, listen=self.listen
+            )
+            if options.baselines
+            else no_comparison()
+        )
+        self.listen("stage", {"text": "calibrating and scoring every subset of fields"})
+        trained = measure(
+            prepared, partition, network=found.network, comparison=comparison, asked=self.asked, seed=options.seed
+        )
+        trained.model.manifest["shots"] = {
+            "a_class": options.shots,
+            "rows": len(prepared.rows),
+            "heads": found.way,
+            "log_loss": {name: round(loss, 6) for name, loss in found.losses.items()},
+        }
         return trained

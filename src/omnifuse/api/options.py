@@ -87,6 +87,7 @@ class FitOptions:
         search: Minutes in which settings are tried before the model is trained; None for no search.
         curve: Whether the score is also measured for fewer rows.
         start: Folder of a pretrained (or fitted) model whose preprocessing and encoders are taken; None for none.
+        shots: Labelled rows of each class that are learnt from, on the space of `start`; None for all rows.
         max_bad: Largest share (0 to 1) of unreadable cells of a field that is accepted.
     """
 
@@ -115,6 +116,7 @@ class FitOptions:
     search: float | None = None
     curve: bool = False
     start: Path | None = None
+    shots: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -134,10 +136,32 @@ class FitOptions:
             raise InputError(f"--max-bad is {self.max_bad}", fix="Give a share between 0 and 1")
         if self.start is not None and self.search is not None:
             raise InputError("--from and --search were both given", fix="The sizes of a pretrained model stand fast")
+        if self.shots is not None:
+            self._check_shots()
         if self.report_media not in ("none", "sample"):
             raise InputError(f"--report-media is '{self.report_media}'", fix="Give none or sample")
         if self.logger not in LOGGERS:
             raise InputError(f"--logger is '{self.logger}'", fix="Give one of " + ", ".join(LOGGERS))
+
+
+    def _check_shots(self) -> None:
+        """Refuse what few labels do not suffice for."""
+        if self.shots is not None and self.shots < 2:
+            raise InputError(
+                f"--shots is {self.shots}",
+                where="one row of a class is learnt from, and one is needed to choose and calibrate by",
+                fix="Give a whole number from 2",
+            )
+        if self.start is None:
+            raise InputError(
+                "--shots learns on the space of a pretrained model, and none was given",
+                fix="Say --from DIR; omnifuse pretrain TABLE --drop LABEL --out DIR makes one",
+            )
+        if len(self.labels) > 1:
+            raise InputError("--shots takes one label", fix="Fit a model for each label")
+        others = {"--time": self.time is not None, "--curve": self.curve, "--fusion": self.fusion != "joint"}
+        if wrong := [name for name, said in others.items() if said]:
+            raise InputError(f"--shots and {wrong[0]} were both given", fix="Give one of them")
 
 
 def as_tuple(value: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -92,7 +92,8 @@ def check_bad_cells(bad: list[BadCell], table: Table, schema: Schema, options: T
     return notes
 
 
-def _codes(table: Table, column: str | None) -> np.ndarray | None:
+def column_codes(table: Table, column: str | None) -> np.ndarray | None:
+    """(R,) int64 code of each row's cell, equal where the cells are; None without a column."""
     if column is None:
         return None
     cells = ["" if cell is None else str(cell) for cell in table.cells(column)]
@@ -202,7 +203,7 @@ def prepare(
             fix=f"Give at least 10 rows with {'a label and ' if schema.targets else ''}a readable field",
         )
     notes += left_out
-    groups, times = _codes(table, options.group), time_ranks(table, options.time)
+    groups, times = column_codes(table, options.group), time_ranks(table, options.time)
     blocks = time_blocks(table, schema, rows) if groups is None and times is None else None
     if blocks is not None:
         groups = blocks.codes

@@ -53,6 +53,9 @@ def fit(
     start: Path | None = typer.Option(
         None, "--from", metavar="DIR", help="Begin with the preprocessing and encoders of a model, pretrained or not."
     ),
+    shots: int | None = typer.Option(
+        None, "--shots", metavar="K", help="Learn from K labelled rows of each class, on the space of --from."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Results as one JSON document on stdout."),
 ) -> None:
     """Train a model on TABLE, measure it honestly and write the run folder."""
@@ -88,6 +91,7 @@ def fit(
             search=search,
             curve=curve,
             start=start,
+            shots=shots,
             progress=progress,
         )
     finally:
@@ -95,6 +99,8 @@ def fit(
     result = {"artefact": str(out / "model"), **model.manifest["fit"], "targets": model.metrics["targets"]}
     if "fusions" in model.manifest:
         result["fusions"] = model.manifest["fusions"]
+    if "shots" in model.manifest:
+        result["shots"] = model.manifest["shots"]
     if "search" in model.manifest:
         result["search"] = model.manifest["search"]
     if as_json:
@@ -142,12 +148,21 @@ def print_result(result: dict[str, Any], out: Path) -> None:
         if fusion.get("verdict"):
             p = f" (p = {fusion['p']:.3g})" if fusion.get("p") is not None else ""
             typer.echo(f"fusion: {fusion['verdict']}{p}")
+    if "shots" in result:
+        print_shots(result["shots"])
     if "fusions" in result:
         print_fusions(result["fusions"])
     typer.echo(f"model:  {result['artefact']}")
     report = out / "report" / "report.html"
     if report.exists():
         typer.echo(f"report: {report}")
+
+
+def print_shots(shots: dict[str, Any]) -> None:
+    """How few labels were learnt from, for a person."""
+    rows = [(name, f"{loss:.3f}") for name, loss in shots["log_loss"].items()]
+    print_table(f"heads, {shots['rows']} labelled rows", ("heads", "log loss of unlearnt rows"), rows)
+    typer.echo(f"heads:  {shots['heads']}")
 
 
 def print_fusions(table: dict[str, Any]) -> None:
