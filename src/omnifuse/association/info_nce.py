@@ -113,8 +113,7 @@ class ContrastiveObjective(nn.Module):
 
     Prefer it for retrieval with large batches. The temperature is held above 0.01. It starts where the scores of
     strangers deviate by a half, but no lower than at 0.07: cosines of random vectors deviate by the root of 1 / D, and
-    where their scores differ by more, the steepest way down is to draw all scores together, which leaves nothing to
-    learn from.
+    where their scores differ by more, the steepest way down is at first to draw all scores together, which costs steps.
 
     Args:
         dim: D.
