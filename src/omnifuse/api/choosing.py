@@ -73,7 +73,10 @@ def choose_table(
 
 
 def unlearnt_loss(prepared: Prepared, partition: Partition, network: Network, target: Target) -> float:
-    """Of the calibration rows, from all fields of the network: log loss of classes and levels, 1 - F1 of tags, unexplained share of a number's variance."""
+    """Of the calibration rows, from all fields of the network.
+
+    It is the log loss of classes and levels, 1 - F1 of tags, the unexplained share of a number's variance.
+    """
     rows = partition.calibrate
     subset = tuple(item.name for item in network.schema.inputs)
     encoded = prepared.targets[target.name]

@@ -72,6 +72,8 @@ def fit(
     curve: bool = False,
     start: str | Path | None = None,
     shots: int | None = None,
+    semi: bool = False,
+    unlabelled: Any = None,
     progress: Listener | None = None,
 ) -> Model:
     """Train a model on a table, measure it honestly, and write the run folder.
@@ -110,6 +112,8 @@ def fit(
         start: Folder of a model, of `pretrain` for instance, whose preprocessing and encoders are begun with.
         shots: Learn from so many labelled rows of each class, drawn by seed, on the space of `start`; the other
             labelled rows are scored.
+        semi: Learn from rows of the table whose label is empty too, beside a model of the labelled rows alone.
+        unlabelled: Another table, whose rows are learnt from without their label; as `table`.
         progress: Called with ("stage" | "note" | "train", data).
 
     Returns:
@@ -151,6 +155,8 @@ def fit(
         curve=curve,
         start=None if start is None else Path(start),
         shots=shots,
+        semi=semi,
+        more_rows=unlabelled is not None,
     )
     if search is not None:
         from omnifuse.api.search import need_search
@@ -158,7 +164,8 @@ def fit(
         need_search()
     opened = open_table(table, media_root=media_root)
     held = opened.parts.get("dev") if valid is None else open_table(valid, media_root=media_root)
-    return _Fit(opened, held, options, progress or silent).run()
+    more = None if unlabelled is None else open_table(unlabelled, media_root=media_root)
+    return _Fit(opened, held, options, progress or silent, more=more).run()
 
 
 def fit_student(
@@ -210,6 +217,7 @@ class _Fit:
         *,
         schema: Schema | None = None,
         taught: Mapping[str, np.ndarray] | None = None,
+        more: Table | None = None,
     ) -> None:
         self.table, self.valid, self.options, self.listen = table, valid, options, listen
         self.schema, self.taught = schema, dict(taught or {})
@@ -220,6 +228,7 @@ class _Fit:
         self.choice: str | None = None
         self.start: Start | None = None
         self.notes: list[str] = []
+        self.more = more
 
     def run(self) -> Model:
         """Prepare, train, score, compare, save, report."""
@@ -287,7 +296,8 @@ class _Fit:
         from omnifuse.api.shots import with_space
 
         options = self.options
-        assert self.start is not None and options.shots is not None
+        assert self.start is not None, "few labels need a model to begin with"
+        assert options.shots is not None, "no shots were asked for"
         preset, self.start, schema, unread = with_space(preset, self.start, schema)
         drawn = draw_shots(self.table, schema.targets[0], options.shots, group=options.group, seed=options.seed)
         self.notes += [*unread, *drawn.notes]
@@ -314,6 +324,15 @@ class _Fit:
             start=self.start,
         )
         prepared = replace(prepared, taught=self.taught, notes=[*prepared.notes, *self.notes])
+        if options.semi or self.more is not None:
+            from omnifuse.api.unlabelled import find_unlabelled
+
+            confined = options.media_root is not None
+            prepared = replace(
+                prepared, unlabelled=find_unlabelled(prepared, self.more, own=options.semi, confined=confined)
+            )
+            if options.semi:  # they are learnt from after all
+                prepared.notes[:] = [note for note in prepared.notes if "rows have no label" not in note]
         for note in prepared.notes:
             self.listen("note", {"text": note})
         for finding in prepared.findings:
@@ -447,6 +466,14 @@ class _Fit:
         task = Task(f"seed{seed}", preset.model, preset.training, prepared.schema, self.options.out, seed)
         if self.options.shots is not None:
             return self._train_shots(prepared, partition, task, seconds)
+        semi = None
+        if prepared.unlabelled is not None:
+            from omnifuse.api.semi import train_semi
+
+            task, seconds = self._choose_table(prepared, partition, task, seconds)
+            semi = train_semi(prepared, partition, task, options=self.options, seconds=seconds, listen=self.listen)
+            prepared, network = semi.prepared, semi.network
+            prepared.notes.extend(semi.words)
         if network is None:
             task, seconds = self._choose_table(prepared, partition, task, seconds)
             self.listen("stage", {"text": f"training {len(partition.members)} networks: {partition.words}"})
@@ -465,10 +492,16 @@ class _Fit:
             if self.options.baselines
             else no_comparison()
         )
+        if semi is not None:
+            from omnifuse.api.semi import add_other
+
+            comparison = add_other(comparison, semi, prepared, partition, self.asked)
         self.listen("stage", {"text": "calibrating and scoring every subset of fields"})
         trained = measure(
             prepared, partition, network=network, comparison=comparison, asked=self.asked, seed=self.options.seed
         )
+        if semi is not None:
+            trained.model.manifest["unlabelled"] = semi.facts
         if self.options.curve and seed == self.options.seed:
             curve = score_curve(prepared, partition, task, network, options=self.options, listen=self.listen)
             for name, points in curve.items():

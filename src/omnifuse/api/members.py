@@ -11,7 +11,7 @@ import numpy as np
 
 from omnifuse.api.budget import LEAST_SECONDS, Budget
 from omnifuse.api.joint_progress import JointProgress
-from omnifuse.api.member import Task, fit_shallow, member_seed, prepare_member
+from omnifuse.api.member import Task, fit_shallow, member_seed, network_of, prepare_member
 from omnifuse.api.options import FitOptions, Listener
 from omnifuse.api.partition import Partition
 from omnifuse.api.prepare import Prepared
@@ -79,10 +79,10 @@ def train_members(
         for number, trainer in enumerate(trainers, start=first):
             trainer.report = together.report(number - first)
             rows, seed = partition.members[number].train, member_seed(task, number)
-            shallow = partial(fit_shallow, trainer.model, prepared, rows, task.schema, seed)
+            shallow = partial(fit_shallow, network_of(trainer.model), prepared, rows, task.schema, seed)
             jobs.append(_job(trainer, shallow, seconds, options))
         results += side_by_side(jobs)
-        members += [trainer.model for trainer in trainers]
+        members += [network_of(trainer.model) for trainer in trainers]
         taken += max(result.seconds for result in results[first:])
         budget.done += size
         trainers = []

@@ -88,6 +88,8 @@ class FitOptions:
         curve: Whether the score is also measured for fewer rows.
         start: Folder of a pretrained (or fitted) model whose preprocessing and encoders are taken; None for none.
         shots: Labelled rows of each class that are learnt from, on the space of `start`; None for all rows.
+        semi: Whether rows of the table whose labels are empty are learnt from.
+        more_rows: Whether rows of another table, without labels, are.
         max_bad: Largest share (0 to 1) of unreadable cells of a field that is accepted.
     """
 
@@ -117,6 +119,8 @@ class FitOptions:
     curve: bool = False
     start: Path | None = None
     shots: int | None = None
+    semi: bool = False
+    more_rows: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -138,11 +142,18 @@ class FitOptions:
             raise InputError("--from and --search were both given", fix="The sizes of a pretrained model stand fast")
         if self.shots is not None:
             self._check_shots()
+        if self.semi or self.more_rows:
+            asked = {"--time": self.time is not None, "--curve": self.curve, "--search": self.search is not None}
+            asked |= {"several fusions": "," in self.fusion or self.fusion == ALL_FUSIONS, "--shots": self.shots}
+            if wrong := [name for name, said in asked.items() if said]:
+                raise InputError(
+                    f"{'--semi' if self.semi else '--unlabelled'} and {wrong[0]} were both given",
+                    fix="Give one of them",
+                )
         if self.report_media not in ("none", "sample"):
             raise InputError(f"--report-media is '{self.report_media}'", fix="Give none or sample")
         if self.logger not in LOGGERS:
             raise InputError(f"--logger is '{self.logger}'", fix="Give one of " + ", ".join(LOGGERS))
-
 
     def _check_shots(self) -> None:
         """Refuse what few labels do not suffice for."""

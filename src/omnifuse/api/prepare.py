@@ -28,6 +28,7 @@ from omnifuse.schema import Finding, Schema
 
 if TYPE_CHECKING:
     from omnifuse.api.start import Start
+    from omnifuse.api.unlabelled import Unlabelled
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Prepared:
         notes: Sentences on what was left out and why.
         taught: Target to what a teacher answers to all rows, see `teaching`; empty without one.
         start: What networks begin with, or None.
+        unlabelled: Rows without a label that networks learn from too, or None.
     """
 
     table: Table
@@ -64,6 +66,7 @@ class Prepared:
     notes: list[str]
     taught: dict[str, np.ndarray] = field(default_factory=dict)
     start: Start | None = None
+    unlabelled: Unlabelled | None = None
 
 
 def any_present(packs: dict[str, Pack], num_rows: int) -> np.ndarray:

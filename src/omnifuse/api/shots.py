@@ -193,7 +193,9 @@ def _base(prepared: Prepared, task: Task, number: int) -> MultimodalModel:
     model = build_from_spec(task.schema, prepared.preprocessors, task.spec, member=number)
     prepared.start.give(model, number)
     other = prepared.start.members[number % len(prepared.start.members)]
-    assert model.space is not None and other.space is not None and isinstance(model.fusion, SpaceFusion)
+    assert model.space is not None, "the model that is built has a space"
+    assert other.space is not None, "so has the one that is begun with"
+    assert isinstance(model.fusion, SpaceFusion), "and the rows are fused in it"
     for here, name in enumerate(model.fields):
         there = other.fields.index(name)
         for part in ("norms", "layers"):

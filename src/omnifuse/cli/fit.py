@@ -56,6 +56,12 @@ def fit(
     shots: int | None = typer.Option(
         None, "--shots", metavar="K", help="Learn from K labelled rows of each class, on the space of --from."
     ),
+    semi: bool = typer.Option(
+        False, "--semi", help="Learn from rows whose label is empty too, beside a model of the labelled rows alone."
+    ),
+    unlabelled: str | None = typer.Option(
+        None, "--unlabelled", metavar="TABLE", help="Learn from the rows of TABLE too, without their label."
+    ),
     as_json: bool = typer.Option(False, "--json", help="Results as one JSON document on stdout."),
 ) -> None:
     """Train a model on TABLE, measure it honestly and write the run folder."""
@@ -92,6 +98,8 @@ def fit(
             curve=curve,
             start=start,
             shots=shots,
+            semi=semi,
+            unlabelled=unlabelled,
             progress=progress,
         )
     finally:
@@ -101,6 +109,8 @@ def fit(
         result["fusions"] = model.manifest["fusions"]
     if "shots" in model.manifest:
         result["shots"] = model.manifest["shots"]
+    if "unlabelled" in model.manifest:
+        result["unlabelled"] = model.manifest["unlabelled"]
     if "search" in model.manifest:
         result["search"] = model.manifest["search"]
     if as_json:
@@ -150,6 +160,11 @@ def print_result(result: dict[str, Any], out: Path) -> None:
             typer.echo(f"fusion: {fusion['verdict']}{p}")
     if "shots" in result:
         print_shots(result["shots"])
+    if "unlabelled" in result:
+        found = result["unlabelled"]
+        typer.echo(
+            f"rows without a label: {found['rows']}, and {found['foreign']} left out; the model: {found['ships']}"
+        )
     if "fusions" in result:
         print_fusions(result["fusions"])
     typer.echo(f"model:  {result['artefact']}")
