@@ -40,8 +40,8 @@ def model(tmp_path_factory):
 def test_both_models_are_reported(model):
     found = model.manifest["unlabelled"]
     assert found["rows"] + found["foreign"] == 40
-    assert set(found["log_loss"]) == {"with unlabelled rows", "labelled rows only"}
-    assert found["ships"] == min(found["log_loss"], key=found["log_loss"].get)
+    assert set(found["loss"]) == {"with unlabelled rows", "labelled rows only"}
+    assert found["ships"] == min(found["loss"], key=found["loss"].get)
     others = {"with unlabelled rows", "labelled rows only"} - {found["ships"]}
     assert others <= set(model.metrics["targets"]["kind"]["baselines"])
     assert model.metrics["rows"] == 20
@@ -103,4 +103,4 @@ def test_the_command_line(tmp_path, capsys):
         run(["fit", str(table), "--label", "kind", "--semi", "--out", str(tmp_path / "run"), "--preset", "tiny",
              "--epochs", "1", "--logger", "none", "--no-baselines", "--json"])  # fmt: skip
     assert end.value.code == 0
-    assert "log_loss" in json.loads(capsys.readouterr().out)["unlabelled"]
+    assert "loss" in json.loads(capsys.readouterr().out)["unlabelled"]

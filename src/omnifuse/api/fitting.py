@@ -33,9 +33,11 @@ if TYPE_CHECKING:
     from omnifuse.api.model import Model
     from omnifuse.api.partition import Partition
     from omnifuse.api.prepare import Prepared
+    from omnifuse.api.rivals import Rivals
     from omnifuse.api.search import SearchResult
     from omnifuse.api.simple import Asked
     from omnifuse.api.start import Start
+    from omnifuse.api.transfer import Lessons
     from omnifuse.presets import Preset
 
 # Folders of the run folder in which files are written whole or not at all
@@ -74,6 +76,8 @@ def fit(
     shots: int | None = None,
     semi: bool = False,
     unlabelled: Any = None,
+    teacher: str | Path | None = None,
+    inputs: Sequence[str] = (),
     progress: Listener | None = None,
 ) -> Model:
     """Train a model on a table, measure it honestly, and write the run folder.
@@ -114,6 +118,9 @@ def fit(
             labelled rows are scored.
         semi: Learn from rows of the table whose label is empty too, beside a model of the labelled rows alone.
         unlabelled: Another table, whose rows are learnt from without their label; as `table`.
+        teacher: Folder of a model of the same label, which may read more fields: its answers are learnt from too,
+            beside the same model without it.
+        inputs: Fields, or modalities, that are read; none for all.
         progress: Called with ("stage" | "note" | "train", data).
 
     Returns:
@@ -157,6 +164,8 @@ def fit(
         shots=shots,
         semi=semi,
         more_rows=unlabelled is not None,
+        teacher=None if teacher is None else Path(teacher),
+        inputs=as_tuple(inputs),
     )
     if search is not None:
         from omnifuse.api.search import need_search
@@ -229,6 +238,7 @@ class _Fit:
         self.start: Start | None = None
         self.notes: list[str] = []
         self.more = more
+        self.lessons: Lessons | None = None
 
     def run(self) -> Model:
         """Prepare, train, score, compare, save, report."""
@@ -275,6 +285,10 @@ class _Fit:
 
         options = self.options
         schema = self.schema or read_schema(self.table, options)
+        if options.inputs:
+            from omnifuse.api.transfer import chosen_inputs
+
+            schema = chosen_inputs(schema, options.inputs)
         preset = choose_preset(options.preset, schema, self.table.num_rows)
         encoders = {**written_encoders(schema), **options.encoders}
         changed = replace(preset.model, fusion=self.fusions[0], encoders=encoders)
@@ -324,6 +338,8 @@ class _Fit:
             start=self.start,
         )
         prepared = replace(prepared, taught=self.taught, notes=[*prepared.notes, *self.notes])
+        if options.teacher is not None:
+            prepared = self._ask_teacher(prepared)
         if options.semi or self.more is not None:
             from omnifuse.api.unlabelled import find_unlabelled
 
@@ -339,6 +355,23 @@ class _Fit:
             if finding.severity != "info":
                 self.listen("note", {"text": f"{finding.severity}: {finding.text}"})
         return prepared
+
+    def _ask_teacher(self, prepared: Prepared) -> Prepared:
+        """The rows with what the teacher answers to them."""
+        from omnifuse.api.transfer import ask_teacher
+
+        options = self.options
+        assert options.teacher is not None, "there is no teacher"
+        self.listen("stage", {"text": f"asking the model in '{options.teacher}' for its answers"})
+        confined = options.media_root is not None
+        self.lessons = ask_teacher(options.teacher, self.table, prepared.schema, confined=confined)
+        prepared.notes.append(self.lessons.words)
+        if self.lessons.known and self.valid is None:
+            prepared.notes.append(
+                "The teacher has learnt from labels of rows that are scored here, if not from each row's own: scores of "
+                "a table that it has not seen (--valid) are surer."
+            )
+        return replace(prepared, taught=self.lessons.answers)
 
     def _open_valid(self, prepared: Prepared) -> Asked | None:
         """Decode the table that is scored, so that a fault in it is told before the training."""
@@ -466,14 +499,11 @@ class _Fit:
         task = Task(f"seed{seed}", preset.model, preset.training, prepared.schema, self.options.out, seed)
         if self.options.shots is not None:
             return self._train_shots(prepared, partition, task, seconds)
-        semi = None
-        if prepared.unlabelled is not None:
-            from omnifuse.api.semi import train_semi
-
+        rivals, facts = None, dict[str, Any]()
+        if prepared.unlabelled is not None or self.lessons is not None:
             task, seconds = self._choose_table(prepared, partition, task, seconds)
-            semi = train_semi(prepared, partition, task, options=self.options, seconds=seconds, listen=self.listen)
-            prepared, network = semi.prepared, semi.network
-            prepared.notes.extend(semi.words)
+            prepared, rivals, facts = self._train_rivals(prepared, partition, task, seconds)
+            network = rivals.network
         if network is None:
             task, seconds = self._choose_table(prepared, partition, task, seconds)
             self.listen("stage", {"text": f"training {len(partition.members)} networks: {partition.words}"})
@@ -492,21 +522,41 @@ class _Fit:
             if self.options.baselines
             else no_comparison()
         )
-        if semi is not None:
-            from omnifuse.api.semi import add_other
-
-            comparison = add_other(comparison, semi, prepared, partition, self.asked)
+        if rivals is not None:
+            comparison = rivals.beside(comparison, prepared, partition, self.asked)
         self.listen("stage", {"text": "calibrating and scoring every subset of fields"})
         trained = measure(
             prepared, partition, network=network, comparison=comparison, asked=self.asked, seed=self.options.seed
         )
-        if semi is not None:
-            trained.model.manifest["unlabelled"] = semi.facts
+        trained.model.manifest |= facts
         if self.options.curve and seed == self.options.seed:
             curve = score_curve(prepared, partition, task, network, options=self.options, listen=self.listen)
             for name, points in curve.items():
                 trained.results[name]["curve"] = points
         return trained
+
+    def _train_rivals(
+        self, prepared: Prepared, partition: Partition, task: Task, seconds: float | None
+    ) -> tuple[Prepared, Rivals, dict[str, Any]]:
+        """What more is learnt from, beside the same without: rows without a label, or a teacher.
+
+        Returns:
+            The rows as they were learnt from, both networks, and what the manifest says of them.
+        """
+        options = self.options
+        if self.lessons is None:
+            from omnifuse.api.semi import train_semi
+
+            semi = train_semi(prepared, partition, task, options=options, seconds=seconds, listen=self.listen)
+            semi.prepared.notes.extend(semi.words)
+            return semi.prepared, semi.rivals, {"unlabelled": semi.facts}
+        from omnifuse.api.transfer import TAUGHT, train_taught
+
+        rivals = train_taught(prepared, partition, task, options=options, seconds=seconds, listen=self.listen)
+        prepared.notes.append(rivals.words)
+        facts = {"model_id": self.lessons.model_id, "fields": list(self.lessons.fields), **rivals.facts}
+        prepared = prepared if rivals.way == TAUGHT else replace(prepared, taught={})
+        return prepared, rivals, {"teacher": facts}
 
     def _train_shots(self, prepared: Prepared, partition: Partition, task: Task, seconds: float | None) -> Trained:
         """Few labels: heads on the space that is begun with, compared with the same on each single field."""

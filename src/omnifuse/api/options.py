@@ -90,6 +90,8 @@ class FitOptions:
         shots: Labelled rows of each class that are learnt from, on the space of `start`; None for all rows.
         semi: Whether rows of the table whose labels are empty are learnt from.
         more_rows: Whether rows of another table, without labels, are.
+        teacher: Folder of a model whose answers are learnt from too; None for none.
+        inputs: Inputs (or modalities) that are read; none for all.
         max_bad: Largest share (0 to 1) of unreadable cells of a field that is accepted.
     """
 
@@ -121,6 +123,8 @@ class FitOptions:
     shots: int | None = None
     semi: bool = False
     more_rows: bool = False
+    teacher: Path | None = None
+    inputs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -143,13 +147,12 @@ class FitOptions:
         if self.shots is not None:
             self._check_shots()
         if self.semi or self.more_rows:
-            asked = {"--time": self.time is not None, "--curve": self.curve, "--search": self.search is not None}
-            asked |= {"several fusions": "," in self.fusion or self.fusion == ALL_FUSIONS, "--shots": self.shots}
-            if wrong := [name for name, said in asked.items() if said]:
-                raise InputError(
-                    f"{'--semi' if self.semi else '--unlabelled'} and {wrong[0]} were both given",
-                    fix="Give one of them",
-                )
+            asked: dict[str, Any] = {"--time": self.time, "--curve": self.curve, "--search": self.search}
+            asked |= {"several fusions": self._several, "--shots": self.shots, "--teacher": self.teacher}
+            self._refuse("--semi" if self.semi else "--unlabelled", asked)
+        if self.teacher is not None:
+            asked = {"--curve": self.curve, "--search": self.search is not None}
+            self._refuse("--teacher", asked | {"several fusions": self._several, "--shots": self.shots})
         if self.report_media not in ("none", "sample"):
             raise InputError(f"--report-media is '{self.report_media}'", fix="Give none or sample")
         if self.logger not in LOGGERS:
@@ -170,9 +173,18 @@ class FitOptions:
             )
         if len(self.labels) > 1:
             raise InputError("--shots takes one label", fix="Fit a model for each label")
-        others = {"--time": self.time is not None, "--curve": self.curve, "--fusion": self.fusion != "joint"}
+        self._refuse("--shots", {"--time": self.time, "--curve": self.curve, "--fusion": self.fusion != "joint"})
+
+    @property
+    def _several(self) -> bool:
+        """Whether fusions are compared."""
+        return "," in self.fusion or self.fusion == ALL_FUSIONS
+
+    @staticmethod
+    def _refuse(option: str, others: Mapping[str, Any]) -> None:
+        """Refuse the first of the others that was given beside an option."""
         if wrong := [name for name, said in others.items() if said]:
-            raise InputError(f"--shots and {wrong[0]} were both given", fix="Give one of them")
+            raise InputError(f"{option} and {wrong[0]} were both given", fix="Give one of them")
 
 
 def as_tuple(value: str | Sequence[str] | None) -> tuple[str, ...]:

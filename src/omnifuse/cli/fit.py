@@ -62,6 +62,10 @@ def fit(
     unlabelled: str | None = typer.Option(
         None, "--unlabelled", metavar="TABLE", help="Learn from the rows of TABLE too, without their label."
     ),
+    teacher: Path | None = typer.Option(
+        None, "--teacher", metavar="DIR", help="Learn from the answers of a model too, which may read more fields."
+    ),
+    inputs: str | None = typer.Option(None, "--fields", metavar="A,B", help="Read these fields (or modalities) alone."),
     as_json: bool = typer.Option(False, "--json", help="Results as one JSON document on stdout."),
 ) -> None:
     """Train a model on TABLE, measure it honestly and write the run folder."""
@@ -100,6 +104,8 @@ def fit(
             shots=shots,
             semi=semi,
             unlabelled=unlabelled,
+            teacher=teacher,
+            inputs=[name.strip() for name in (inputs or "").split(",") if name.strip()],
             progress=progress,
         )
     finally:
@@ -109,8 +115,7 @@ def fit(
         result["fusions"] = model.manifest["fusions"]
     if "shots" in model.manifest:
         result["shots"] = model.manifest["shots"]
-    if "unlabelled" in model.manifest:
-        result["unlabelled"] = model.manifest["unlabelled"]
+    result |= {name: model.manifest[name] for name in ("unlabelled", "teacher") if name in model.manifest}
     if "search" in model.manifest:
         result["search"] = model.manifest["search"]
     if as_json:
@@ -165,6 +170,8 @@ def print_result(result: dict[str, Any], out: Path) -> None:
         typer.echo(
             f"rows without a label: {found['rows']}, and {found['foreign']} left out; the model: {found['ships']}"
         )
+    if "teacher" in result:
+        typer.echo(f"teacher: reads {', '.join(result['teacher']['fields'])}; the model: {result['teacher']['ships']}")
     if "fusions" in result:
         print_fusions(result["fusions"])
     typer.echo(f"model:  {result['artefact']}")
