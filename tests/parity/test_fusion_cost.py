@@ -67,6 +67,7 @@ FORMULAS = {
     "latent": lambda lengths, dim: cross_block(NUM_LATENTS, sum(lengths), dim) + self_block(NUM_LATENTS, dim),
     # Liu et al. 2018, section 3.2: M R D^2, against D^M for the whole tensor
     "low_rank": lambda lengths, dim: products(*[(1, dim, RANK * dim)] * len(lengths), (1, RANK, dim)),
+    "space": lambda lengths, dim: products(*[(1, dim, dim)] * len(lengths)),
 }
 
 

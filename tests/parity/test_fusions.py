@@ -263,6 +263,19 @@ def test_low_rank_is_the_tensor_product_of_all_fields():
     check("low_rank", wanted)
 
 
+def test_the_space_is_the_mean_direction_of_the_fields_that_are_there():
+    def wanted(slow: Slow, row: int) -> torch.Tensor:
+        total = torch.zeros(2, dtype=torch.float64)
+        for index, name in enumerate(FIELDS):
+            if MEANS[name][row] is not None:
+                mean = torch.tensor(MEANS[name][row], dtype=torch.float64)
+                vector = slow.linear(f"layers.{index}", slow.norm(f"norms.{index}", mean))
+                total += vector / vector.norm()
+        return total / total.norm()
+
+    check("space", wanted)
+
+
 @pytest.mark.parametrize("name", list(FUSIONS))
 def test_what_lies_under_a_false_mask_is_never_read(name):
     def spoilt(item: Tokens) -> Tokens:

@@ -66,16 +66,19 @@ def choose_table(
             schema=restrict(prepared.schema, (table.name,)),
         )
         network = train_members(prepared, partition, alone, options=options, budget=budget, listen=listen)
-        losses[choice] = sum(_loss(prepared, partition, network, target) for target in alone.schema.chosen)
+        losses[choice] = sum(unlearnt_loss(prepared, partition, network, target) for target in alone.schema.chosen)
     best = min(losses, key=lambda name: losses[name])
     listed = ", ".join(f"{TABLE_ENCODERS[name]} {loss:.4f}" for name, loss in losses.items())
     return best, f"The table is read by {TABLE_ENCODERS[best]}; loss of unlearnt rows from the table alone: {listed}."
 
 
-def _loss(prepared: Prepared, partition: Partition, network: Network, target: Target) -> float:
-    """Log loss of classes and levels, 1 - F1 of tags, unexplained share of a number's variance."""
+def unlearnt_loss(prepared: Prepared, partition: Partition, network: Network, target: Target) -> float:
+    """Of the calibration rows, from all fields of the network.
+
+    It is the log loss of classes and levels, 1 - F1 of tags, the unexplained share of a number's variance.
+    """
     rows = partition.calibrate
-    subset = (network.schema.inputs[0].name,)
+    subset = tuple(item.name for item in network.schema.inputs)
     encoded = prepared.targets[target.name]
     folds = partition.fold[rows] if partition.fold is not None else np.arange(len(rows)) % NUM_CUTS
     bare = bare_readout(target, network.schema, encoded, partition.members[0].train)

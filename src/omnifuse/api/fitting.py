@@ -35,9 +35,11 @@ if TYPE_CHECKING:
     from omnifuse.api.model import Model
     from omnifuse.api.partition import Partition
     from omnifuse.api.prepare import Prepared
+    from omnifuse.api.rivals import Rivals
     from omnifuse.api.search import SearchResult
     from omnifuse.api.simple import Asked
     from omnifuse.api.start import Start
+    from omnifuse.api.transfer import Lessons
     from omnifuse.presets import Preset
 
 # Folders of the run folder in which files are written whole or not at all
@@ -74,6 +76,11 @@ def fit(
     curve: bool = False,
     start: str | Path | None = None,
     allow_download: bool = False,
+    shots: int | None = None,
+    semi: bool = False,
+    unlabelled: Any = None,
+    teacher: str | Path | None = None,
+    inputs: Sequence[str] = (),
     progress: Listener | None = None,
 ) -> Model:
     """Train a model on a table, measure it honestly, and write the run folder.
@@ -112,6 +119,13 @@ def fit(
         start: Folder of a model, of `pretrain` for instance, whose preprocessing and encoders are begun with.
         allow_download: Whether backbones named by `hf:` may be fetched from the hub; else only what is on this machine
             is looked at.
+        shots: Learn from so many labelled rows of each class, drawn by seed, on the space of `start`; the other
+            labelled rows are scored.
+        semi: Learn from rows of the table whose label is empty too, beside a model of the labelled rows alone.
+        unlabelled: Another table, whose rows are learnt from without their label; as `table`.
+        teacher: Folder of a model of the same label, which may read more fields: its answers are learnt from too,
+            beside the same model without it.
+        inputs: Fields, or modalities, that are read; none for all.
         progress: Called with ("stage" | "note" | "train", data).
 
     Returns:
@@ -153,6 +167,11 @@ def fit(
         curve=curve,
         start=None if start is None else Path(start),
         allow_download=allow_download,
+        shots=shots,
+        semi=semi,
+        more_rows=unlabelled is not None,
+        teacher=None if teacher is None else Path(teacher),
+        inputs=as_tuple(inputs),
     )
     if search is not None:
         from omnifuse.api.search import need_search
@@ -160,7 +179,8 @@ def fit(
         need_search()
     opened = open_table(table, media_root=media_root)
     held = opened.parts.get("dev") if valid is None else open_table(valid, media_root=media_root)
-    return _Fit(opened, held, options, progress or silent).run()
+    more = None if unlabelled is None else open_table(unlabelled, media_root=media_root)
+    return _Fit(opened, held, options, progress or silent, more=more).run()
 
 
 def fit_student(
@@ -212,6 +232,7 @@ class _Fit:
         *,
         schema: Schema | None = None,
         taught: Mapping[str, np.ndarray] | None = None,
+        more: Table | None = None,
     ) -> None:
         self.table, self.valid, self.options, self.listen = table, valid, options, listen
         self.schema, self.taught = schema, dict(taught or {})
@@ -222,6 +243,9 @@ class _Fit:
         self.choice: str | None = None
         self.start: Start | None = None
         self.backbones: OpenedBackbones | None = None
+        self.notes: list[str] = []
+        self.more = more
+        self.lessons: Lessons | None = None
 
     def run(self) -> Model:
         """Prepare, train, score, compare, save, report."""
@@ -277,6 +301,10 @@ class _Fit:
 
         options = self.options
         schema = self.schema or read_schema(self.table, options)
+        if options.inputs:
+            from omnifuse.api.transfer import chosen_inputs
+
+            schema = chosen_inputs(schema, options.inputs)
         preset = choose_preset(options.preset, schema, self.table.num_rows)
         encoders = {**written_encoders(schema), **options.encoders}
         changed = replace(preset.model, fusion=self.fusions[0], encoders=encoders)
@@ -290,7 +318,25 @@ class _Fit:
 
             self.start = open_start(options.start, schema)
             preset = with_start(preset, self.start, schema, options.settings)
+        if options.shots is not None:
+            schema, preset = self._draw(schema, preset)
         self._check_encoders(schema, preset)
+        return schema, preset
+
+    def _draw(self, schema: Schema, preset: Preset) -> tuple[Schema, Preset]:
+        """Few labels: what is built for them, and which rows are learnt from and scored."""
+        from omnifuse.api.drawing import draw_shots
+        from omnifuse.api.shots import with_space
+
+        options = self.options
+        assert self.start is not None, "few labels need a model to begin with"
+        assert options.shots is not None, "no shots were asked for"
+        preset, self.start, schema, unread = with_space(preset, self.start, schema)
+        drawn = draw_shots(self.table, schema.targets[0], options.shots, group=options.group, seed=options.seed)
+        self.notes += [*unread, *drawn.notes]
+        if self.valid is None:
+            self.valid = drawn.scored
+        self.table = drawn.learnt
         return schema, preset
 
     def _prepare(self, schema: Schema, preset: Preset) -> Prepared:
@@ -314,13 +360,41 @@ class _Fit:
             backbones=self.backbones,
             out=options.out,
         )
-        prepared = replace(prepared, taught=self.taught)
+        prepared = replace(prepared, taught=self.taught, notes=[*prepared.notes, *self.notes])
+        if options.teacher is not None:
+            prepared = self._ask_teacher(prepared)
+        if options.semi or self.more is not None:
+            from omnifuse.api.unlabelled import find_unlabelled
+
+            confined = options.media_root is not None
+            prepared = replace(
+                prepared, unlabelled=find_unlabelled(prepared, self.more, own=options.semi, confined=confined)
+            )
+            if options.semi:  # they are learnt from after all
+                prepared.notes[:] = [note for note in prepared.notes if "rows have no label" not in note]
         for note in prepared.notes:
             self.listen("note", {"text": note})
         for finding in prepared.findings:
             if finding.severity != "info":
                 self.listen("note", {"text": f"{finding.severity}: {finding.text}"})
         return prepared
+
+    def _ask_teacher(self, prepared: Prepared) -> Prepared:
+        """The rows with what the teacher answers to them."""
+        from omnifuse.api.transfer import ask_teacher
+
+        options = self.options
+        assert options.teacher is not None, "there is no teacher"
+        self.listen("stage", {"text": f"asking the model in '{options.teacher}' for its answers"})
+        confined = options.media_root is not None
+        self.lessons = ask_teacher(options.teacher, self.table, prepared.schema, confined=confined)
+        prepared.notes.append(self.lessons.words)
+        if self.lessons.known and self.valid is None:
+            prepared.notes.append(
+                "The teacher has learnt from labels of rows that are scored here, if not from each row's own: scores of "
+                "a table that it has not seen (--valid) are surer."
+            )
+        return replace(prepared, taught=self.lessons.answers)
 
     def _open_valid(self, prepared: Prepared) -> Asked | None:
         """Decode the table that is scored, so that a fault in it is told before the training."""
@@ -450,6 +524,13 @@ class _Fit:
         from omnifuse.api.members import train_members
 
         task = Task(f"seed{seed}", preset.model, preset.training, prepared.schema, self.options.out, seed)
+        if self.options.shots is not None:
+            return self._train_shots(prepared, partition, task, seconds)
+        rivals, facts = None, dict[str, Any]()
+        if prepared.unlabelled is not None or self.lessons is not None:
+            task, seconds = self._choose_table(prepared, partition, task, seconds)
+            prepared, rivals, facts = self._train_rivals(prepared, partition, task, seconds)
+            network = rivals.network
         if network is None:
             task, seconds = self._choose_table(prepared, partition, task, seconds)
             self.listen("stage", {"text": f"training {len(partition.members)} networks: {partition.words}"})
@@ -468,12 +549,68 @@ class _Fit:
             if self.options.baselines
             else no_comparison()
         )
+        if rivals is not None:
+            comparison = rivals.beside(comparison, prepared, partition, self.asked)
         self.listen("stage", {"text": "calibrating and scoring every subset of fields"})
         trained = measure(
             prepared, partition, network=network, comparison=comparison, asked=self.asked, seed=self.options.seed
         )
+        trained.model.manifest |= facts
         if self.options.curve and seed == self.options.seed:
             curve = score_curve(prepared, partition, task, network, options=self.options, listen=self.listen)
             for name, points in curve.items():
                 trained.results[name]["curve"] = points
+        return trained
+
+    def _train_rivals(
+        self, prepared: Prepared, partition: Partition, task: Task, seconds: float | None
+    ) -> tuple[Prepared, Rivals, dict[str, Any]]:
+        """What more is learnt from, beside the same without: rows without a label, or a teacher.
+
+        Returns:
+            The rows as they were learnt from, both networks, and what the manifest says of them.
+        """
+        options = self.options
+        if self.lessons is None:
+            from omnifuse.api.semi import train_semi
+
+            semi = train_semi(prepared, partition, task, options=options, seconds=seconds, listen=self.listen)
+            semi.prepared.notes.extend(semi.words)
+            return semi.prepared, semi.rivals, {"unlabelled": semi.facts}
+        from omnifuse.api.transfer import TAUGHT, train_taught
+
+        rivals = train_taught(prepared, partition, task, options=options, seconds=seconds, listen=self.listen)
+        prepared.notes.append(rivals.words)
+        facts = {"model_id": self.lessons.model_id, "fields": list(self.lessons.fields), **rivals.facts}
+        prepared = prepared if rivals.way == TAUGHT else replace(prepared, taught={})
+        return prepared, rivals, {"teacher": facts}
+
+    def _train_shots(self, prepared: Prepared, partition: Partition, task: Task, seconds: float | None) -> Trained:
+        """Few labels: heads on the space that is begun with, compared with the same on each single field."""
+        from omnifuse.api.comparison import no_comparison
+        from omnifuse.api.measuring import measure
+        from omnifuse.api.shots import compare_shots, train_shots
+
+        options = self.options
+        self.listen("stage", {"text": f"fitting heads on the space of '{options.start}': {partition.words}"})
+        found = train_shots(prepared, partition, task, options=options, seconds=seconds, listen=self.listen)
+        self.listen("note", {"text": found.words})
+        prepared.notes.append(found.words)
+        comparison = (
+            compare_shots(
+                prepared, partition, task, asked=self.asked, options=options, seconds=seconds, listen=self.listen
+            )
+            if options.baselines
+            else no_comparison()
+        )
+        self.listen("stage", {"text": "calibrating and scoring every subset of fields"})
+        trained = measure(
+            prepared, partition, network=found.network, comparison=comparison, asked=self.asked, seed=options.seed
+        )
+        trained.model.manifest["shots"] = {
+            "a_class": options.shots,
+            "rows": len(prepared.rows),
+            "heads": found.way,
+            "log_loss": {name: round(loss, 6) for name, loss in found.losses.items()},
+        }
         return trained

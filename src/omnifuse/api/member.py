@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from omnifuse.api.partition import MemberRows
 from omnifuse.api.prepare import Prepared
 from omnifuse.api.teaching import taught
 from omnifuse.building import build_from_spec, sound_of
-from omnifuse.data.augment import Augmenter
+from omnifuse.data.augment import Augment, Augmenter
 from omnifuse.model import MultimodalModel
 from omnifuse.presets import ModelSpec, TrainingSpec
 from omnifuse.schema import Schema, TaskKind
@@ -26,13 +26,17 @@ from omnifuse.training.loggers import make_logger
 from omnifuse.training.loop import Trainer
 from omnifuse.training.memory import RowsAtOnce
 from omnifuse.training.precision import choose_batch_size, choose_precision
+from omnifuse.training.pretraining import second_view
 from omnifuse.training.ranks import agreed, is_first
 from omnifuse.training.sampling import row_weights
+from omnifuse.training.semi_supervised import SemiSource, SemiSupervised
 
 # Encoders measure their statistics on at most so many training rows
 MEASURED_ROWS = 2000
 # Rows that a network is judged by, at once
 JUDGED_AT_ONCE = 256
+# Of the views that a teacher's answers are learnt from
+STRONG_AUGMENT = 2.0
 
 
 @dataclass(frozen=True)
@@ -193,13 +197,56 @@ def prepare_member(prepared: Prepared, rows: MemberRows, task: Task, number: int
     )
     some = make_batch(packs, measured[: source.batch_size], targets=source.targets)
     precision = agreed(choose_precision(task.training.precision, model, some, by_time=options.epochs is None))
+    training, learner = task.training, model
+    if prepared.unlabelled is not None:
+        learner, source = _with_unlabelled(model, source, prepared, rows.train, task)
+        training = replace(training, mixup=0.0, cutmix=0.0, balancing="none")
     return Trainer(
-        model,
+        learner,
         source,
-        task.training,
+        training,
         seed=seed,
         place=CheckpointFolder(task.folder / "checkpoints" / f"{task.name}-{number}"),
         logger=make_logger(options.logger if is_first() else "none", task.folder / "logs" / f"{task.name}-{number}"),
         judge=judge_on(prepared, task.schema, rows.stop, rows.train),
         precision=precision,
     )
+
+
+def _with_unlabelled(
+    model: MultimodalModel, source: BatchSource, prepared: Prepared, train: np.ndarray, task: Task
+) -> tuple[MultimodalModel, BatchSource]:
+    """The network and its batches with rows without a label: a weak view of them, and a strong one."""
+    import torch
+
+    assert prepared.unlabelled is not None
+    unlabelled = prepared.unlabelled
+    names = [item.name for item in task.schema.inputs]
+    lone = np.zeros(len(next(iter(unlabelled.packs.values())).present), bool)
+    lone[unlabelled.rows] = True
+    packs, policy = {name: unlabelled.packs[name] for name in names}, dict[str, Augment | None]()
+    weak = augmenter_of(prepared, task.schema, task.training)
+    strong = augmenter_of(prepared, task.schema, replace(task.training, augment=STRONG_AUGMENT))
+    for name in names:
+        policy[name] = weak.policy.get(name) if weak is not None else None
+        policy[second_view(name)] = strong.policy.get(name) if strong is not None else None
+        packs[second_view(name)] = replace(packs[name], present=packs[name].present & lone)
+    shares, targets = {}, {}
+    for target in task.schema.targets:
+        codes = prepared.targets[target.name]
+        known = codes[train][codes[train] >= 0]
+        shares[target.name] = torch.from_numpy(np.bincount(known, minlength=len(target.classes)) + 0.5)
+        found = source.targets[target.name]
+        more = found.new_full((len(lone) - len(found), *found.shape[1:]), -1 if found.ndim == 1 else 0)
+        targets[target.name] = torch.cat([found, more])
+    learner = SemiSupervised(model, shares)
+    others = SemiSource(
+        packs, targets, train, source.batch_size, source.seed, Augmenter(policy), others=unlabelled.rows
+    )
+    # It stands where a network stands: the loop asks a forward, targets and tasks of it
+    return cast("MultimodalModel", learner), others
+
+
+def network_of(learner: MultimodalModel) -> MultimodalModel:
+    """The network that ships of what the loop trained."""
+    return learner.model if isinstance(learner, SemiSupervised) else learner

@@ -11,7 +11,7 @@ import numpy as np
 
 from omnifuse.api.budget import LEAST_SECONDS, Budget
 from omnifuse.api.joint_progress import JointProgress
-from omnifuse.api.member import Task, fit_shallow, member_seed, prepare_member, take_shallow
+from omnifuse.api.member import Task, fit_shallow, member_seed, network_of, prepare_member, take_shallow
 from omnifuse.api.options import FitOptions, Listener
 from omnifuse.api.partition import Partition
 from omnifuse.api.prepare import Prepared
@@ -87,13 +87,14 @@ def train_members(
         for number, trainer in enumerate(trainers, start=first):
             trainer.report = together.report(number - first)
             rows, seed = partition.members[number].train, member_seed(task, number)
+            network = network_of(trainer.model)
             if like is None:
-                shallow = partial(fit_shallow, trainer.model, prepared, rows, task.schema, seed)
+                shallow = partial(fit_shallow, network, prepared, rows, task.schema, seed)
             else:
-                shallow = partial(take_shallow, trainer.model, like.members[number])
+                shallow = partial(take_shallow, network, like.members[number])
             jobs.append(_job(trainer, shallow, seconds, options))
         results += side_by_side(jobs)
-        members += [trainer.model for trainer in trainers]
+        members += [network_of(trainer.model) for trainer in trainers]
         taken += max(result.seconds for result in results[first:])
         budget.done += size
         trainers = []

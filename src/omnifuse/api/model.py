@@ -131,6 +131,31 @@ class Model(Explaining):
         )
         return [answer for chunk in chunks for answer in chunk]
 
+    def predict_named(
+        self, source: Any, labels: str | Sequence[str], *, proba: bool = False, media_root: Path | None = None
+    ) -> list[Prediction]:
+        """Answer every row by classes that are named by words alone, where the space holds text.
+
+        Args:
+            source: As for `predict`.
+            labels: Names with commas between, or a list of names.
+            proba: Also give the probability of each name.
+            media_root: As for `predict`.
+
+        Returns:
+            One `Prediction` a row with the target "label"; its confidence is not calibrated.
+
+        Raises:
+            InputError: The model has no space that holds text.
+
+        Example:
+            >>> model.predict_named("sounds.csv", "a dog barking,glass breaking")  # doctest: +SKIP
+        """
+        from omnifuse.api.naming import name_rows
+
+        chunks = name_rows(self, source, labels, proba=proba, media_root=media_root)
+        return [answer for chunk in chunks for answer in chunk]
+
     def probe(self, decoded: Decoded, row: int) -> Probe:
         """One decoded row behind the networks' encoders, for an explanation."""
         from omnifuse.training.probe import NetworkProbe

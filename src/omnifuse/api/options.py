@@ -88,6 +88,11 @@ class FitOptions:
         curve: Whether the score is also measured for fewer rows.
         allow_download: Whether backbones that are named may be fetched from the hub.
         start: Folder of a pretrained (or fitted) model whose preprocessing and encoders are taken; None for none.
+        shots: Labelled rows of each class that are learnt from, on the space of `start`; None for all rows.
+        semi: Whether rows of the table whose labels are empty are learnt from.
+        more_rows: Whether rows of another table, without labels, are.
+        teacher: Folder of a model whose answers are learnt from too; None for none.
+        inputs: Inputs (or modalities) that are read; none for all.
         max_bad: Largest share (0 to 1) of unreadable cells of a field that is accepted.
     """
 
@@ -117,6 +122,11 @@ class FitOptions:
     curve: bool = False
     start: Path | None = None
     allow_download: bool = False
+    shots: int | None = None
+    semi: bool = False
+    more_rows: bool = False
+    teacher: Path | None = None
+    inputs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -136,10 +146,47 @@ class FitOptions:
             raise InputError(f"--max-bad is {self.max_bad}", fix="Give a share between 0 and 1")
         if self.start is not None and self.search is not None:
             raise InputError("--from and --search were both given", fix="The sizes of a pretrained model stand fast")
+        if self.shots is not None:
+            self._check_shots()
+        if self.semi or self.more_rows:
+            asked: dict[str, Any] = {"--time": self.time, "--curve": self.curve, "--search": self.search}
+            asked |= {"several fusions": self._several, "--shots": self.shots, "--teacher": self.teacher}
+            self._refuse("--semi" if self.semi else "--unlabelled", asked)
+        if self.teacher is not None:
+            asked = {"--curve": self.curve, "--search": self.search is not None}
+            self._refuse("--teacher", asked | {"several fusions": self._several, "--shots": self.shots})
         if self.report_media not in ("none", "sample"):
             raise InputError(f"--report-media is '{self.report_media}'", fix="Give none or sample")
         if self.logger not in LOGGERS:
             raise InputError(f"--logger is '{self.logger}'", fix="Give one of " + ", ".join(LOGGERS))
+
+    def _check_shots(self) -> None:
+        """Refuse what few labels do not suffice for."""
+        if self.shots is not None and self.shots < 2:
+            raise InputError(
+                f"--shots is {self.shots}",
+                where="one row of a class is learnt from, and one is needed to choose and calibrate by",
+                fix="Give a whole number from 2",
+            )
+        if self.start is None:
+            raise InputError(
+                "--shots learns on the space of a pretrained model, and none was given",
+                fix="Say --from DIR; omnifuse pretrain TABLE --drop LABEL --out DIR makes one",
+            )
+        if len(self.labels) > 1:
+            raise InputError("--shots takes one label", fix="Fit a model for each label")
+        self._refuse("--shots", {"--time": self.time, "--curve": self.curve, "--fusion": self.fusion != "joint"})
+
+    @property
+    def _several(self) -> bool:
+        """Whether fusions are compared."""
+        return "," in self.fusion or self.fusion == ALL_FUSIONS
+
+    @staticmethod
+    def _refuse(option: str, others: Mapping[str, Any]) -> None:
+        """Refuse the first of the others that was given beside an option."""
+        if wrong := [name for name, said in others.items() if said]:
+            raise InputError(f"{option} and {wrong[0]} were both given", fix="Give one of them")
 
 
 def as_tuple(value: str | Sequence[str] | None) -> tuple[str, ...]:

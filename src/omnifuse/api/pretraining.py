@@ -185,7 +185,8 @@ class _Pretrain:
         self.listen("stage", {"text": f"pretraining on {len(material.train)} rows, {self.options.objective}: {what}"})
         result = self._train(trainer)
         network: MultimodalModel = trainer.model.model  # type: ignore[assignment]
-        return self._save(network, prepared, material, preset, result)
+        scale: float | None = trainer.model.scale  # type: ignore[assignment]
+        return self._save(network, prepared, material, preset, result, scale=scale)
 
     def _prepare(self, schema: Schema, preset: Preset) -> Prepared:
         from omnifuse.api.prepare import prepare
@@ -232,6 +233,8 @@ class _Pretrain:
         material: Material,
         preset: Preset,
         result: TrainingResult,
+        *,
+        scale: float | None,
     ) -> Model:
         from omnifuse.api.members import training_notes
         from omnifuse.api.model import Model
@@ -267,6 +270,7 @@ class _Pretrain:
                 "objective": options.objective,
                 "pairs": [list(pair) for pair in material.plan.pairs],
                 "learnt_from": len(material.train),
+                "scale": scale,
                 **found,
                 "notes": notes,
             },

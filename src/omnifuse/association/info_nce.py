@@ -13,6 +13,9 @@ from omnifuse.association.blocks import BLOCK, pair_gradients, score_blocks
 from omnifuse.association.contrastive import HOTTEST
 from omnifuse.association.items import Items
 
+# Deviation of the first scores of strangers, and the largest first scale (that of CLIP)
+FIRST_DEVIATION, SHARPEST_START = 0.5, 1 / 0.07
+
 
 def info_nce(
     first: Tensor, second: Tensor, log_scale: Tensor, items: Items | None = None, *, block: int = BLOCK
@@ -108,17 +111,19 @@ def whole(vectors: Tensor) -> Tensor:
 class ContrastiveObjective(nn.Module):
     """InfoNCE between two fields with a learned temperature: find the partner among all rows.
 
-    Prefer it for retrieval with large batches. The temperature starts at 0.07 and is held above 0.01.
+    Prefer it for retrieval with large batches. The temperature is held above 0.01. It starts where the scores of
+    strangers deviate by a half, but no lower than at 0.07: cosines of random vectors deviate by the root of 1 / D, and
+    where their scores differ by more, the steepest way down is at first to draw all scores together, which costs steps.
 
     Args:
-        dim: D, unused; objectives are built alike.
+        dim: D.
 
     Shape: (N, D), (N, D) of unit length and `Items` of N rows to a scalar.
     """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.log_scale = nn.Parameter(torch.tensor(math.log(min(FIRST_DEVIATION * dim**0.5, SHARPEST_START))))
 
     def forward(self, first: Tensor, second: Tensor, items: Items) -> Tensor:
         """The loss."""

@@ -58,6 +58,19 @@ def fit(
     allow_download: bool = typer.Option(
         False, "--allow-download", help="Backbones named by hf: may be fetched from the hub."
     ),
+    shots: int | None = typer.Option(
+        None, "--shots", metavar="K", help="Learn from K labelled rows of each class, on the space of --from."
+    ),
+    semi: bool = typer.Option(
+        False, "--semi", help="Learn from rows whose label is empty too, beside a model of the labelled rows alone."
+    ),
+    unlabelled: str | None = typer.Option(
+        None, "--unlabelled", metavar="TABLE", help="Learn from the rows of TABLE too, without their label."
+    ),
+    teacher: Path | None = typer.Option(
+        None, "--teacher", metavar="DIR", help="Learn from the answers of a model too, which may read more fields."
+    ),
+    inputs: str | None = typer.Option(None, "--fields", metavar="A,B", help="Read these fields (or modalities) alone."),
     as_json: bool = typer.Option(False, "--json", help="Results as one JSON document on stdout."),
 ) -> None:
     """Train a model on TABLE, measure it honestly and write the run folder."""
@@ -95,6 +108,11 @@ def fit(
             curve=curve,
             start=start,
             allow_download=allow_download,
+            shots=shots,
+            semi=semi,
+            unlabelled=unlabelled,
+            teacher=teacher,
+            inputs=[name.strip() for name in (inputs or "").split(",") if name.strip()],
             progress=progress,
         )
     finally:
@@ -104,6 +122,9 @@ def fit(
     result = {"artefact": str(out / "model"), **model.manifest["fit"], "targets": model.metrics["targets"]}
     if "fusions" in model.manifest:
         result["fusions"] = model.manifest["fusions"]
+    if "shots" in model.manifest:
+        result["shots"] = model.manifest["shots"]
+    result |= {name: model.manifest[name] for name in ("unlabelled", "teacher") if name in model.manifest}
     if "search" in model.manifest:
         result["search"] = model.manifest["search"]
     if as_json:
@@ -151,12 +172,28 @@ def print_result(result: dict[str, Any], out: Path) -> None:
         if fusion.get("verdict"):
             p = f" (p = {fusion['p']:.3g})" if fusion.get("p") is not None else ""
             typer.echo(f"fusion: {fusion['verdict']}{p}")
+    if "shots" in result:
+        print_shots(result["shots"])
+    if "unlabelled" in result:
+        found = result["unlabelled"]
+        typer.echo(
+            f"rows without a label: {found['rows']}, and {found['foreign']} left out; the model: {found['ships']}"
+        )
+    if "teacher" in result:
+        typer.echo(f"teacher: reads {', '.join(result['teacher']['fields'])}; the model: {result['teacher']['ships']}")
     if "fusions" in result:
         print_fusions(result["fusions"])
     typer.echo(f"model:  {result['artefact']}")
     report = out / "report" / "report.html"
     if report.exists():
         typer.echo(f"report: {report}")
+
+
+def print_shots(shots: dict[str, Any]) -> None:
+    """How few labels were learnt from, for a person."""
+    rows = [(name, f"{loss:.3f}") for name, loss in shots["log_loss"].items()]
+    print_table(f"heads, {shots['rows']} labelled rows", ("heads", "log loss of unlearnt rows"), rows)
+    typer.echo(f"heads:  {shots['heads']}")
 
 
 def print_fusions(table: dict[str, Any]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from omnifuse.cli.options import print_json
+from omnifuse.errors import InputError
 
 if TYPE_CHECKING:
     from omnifuse.api import Model
@@ -32,6 +33,25 @@ def flat_row(answer: Prediction, model: Model, *, proba: bool) -> dict[str, Any]
         if proba:
             chances = (found.probabilities if found else None) or {}
             row |= {f"{target.name}={name}": chances.get(name) for name in target.classes}
+    return row | _circumstances(answer)
+
+
+def named_row(answer: Prediction, names: Sequence[str], *, proba: bool) -> dict[str, Any]:
+    """One output row of classes that are named by words: as `flat_row`, of the column `label`."""
+    from omnifuse.api.naming import NAMED
+
+    row: dict[str, Any] = dict(answer.ids) if answer.ids else {"row": answer.row_id}
+    found = answer.targets.get(NAMED)
+    row |= {NAMED: found.value if found else None, f"{NAMED}_confidence": found.confidence if found else None}
+    if proba:
+        chances = (found.probabilities if found else None) or {}
+        row |= {f"{NAMED}={name}": chances.get(name) for name in names}
+    return row | _circumstances(answer)
+
+
+def _circumstances(answer: Prediction) -> dict[str, Any]:
+    """modalities_used, warnings, error."""
+    row: dict[str, Any] = {}
     row["modalities_used"] = "+".join(answer.modalities_used)
     row["warnings"] = "; ".join(answer.warnings)
     row["error"] = answer.error or ""
@@ -49,23 +69,35 @@ def predict(
         metavar="TABLE",
         help="Earlier rows, which are not answered: what a model of --time reads as the past, beside TABLE's own.",
     ),
+    labels: str | None = typer.Option(
+        None, "--labels", metavar="A,B", help="Classes named by words alone, where the model's space holds text."
+    ),
     media_root: Path | None = typer.Option(None, "--media-root", help="Media may lie only in this folder."),
     as_json: bool = typer.Option(False, "--json", help="A summary as one JSON document on stdout."),
 ) -> None:
     """Answer every row of TABLE with the model in DIR."""
     from omnifuse.api import load
+    from omnifuse.api.naming import name_rows, named_labels
     from omnifuse.data.write import write_rows
 
     model = load(model_folder)
+    if labels is not None and history is not None:
+        raise InputError("--labels and --history were both given", fix="Give one of them")
     counts = {"rows": 0, "warnings": 0, "errors": 0}
 
     def rows() -> Iterator[dict[str, Any]]:
-        for chunk in model.stream(table, proba=proba, media_root=media_root, history=history):
+        names = () if labels is None else named_labels(labels)
+        chunks = (
+            model.stream(table, proba=proba, media_root=media_root, history=history)
+            if labels is None
+            else name_rows(model, table, names, proba=proba, media_root=media_root)
+        )
+        for chunk in chunks:
             for answer in chunk:
                 counts["rows"] += 1
                 counts["warnings"] += bool(answer.warnings)
                 counts["errors"] += answer.error is not None
-                yield flat_row(answer, model, proba=proba)
+                yield flat_row(answer, model, proba=proba) if labels is None else named_row(answer, names, proba=proba)
 
     write_rows(rows(), out)
     if as_json:

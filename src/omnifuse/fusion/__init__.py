@@ -10,6 +10,7 @@ from omnifuse.fusion.joint import JointFusion
 from omnifuse.fusion.latent import LatentFusion
 from omnifuse.fusion.low_rank import LowRankFusion
 from omnifuse.fusion.pool import MaxFusion, MeanFusion, WeightedFusion
+from omnifuse.fusion.space import SpaceFusion
 from omnifuse.fusion.sum import SumFusion
 
 FUSIONS: dict[str, type[nn.Module]] = {
@@ -24,6 +25,7 @@ FUSIONS: dict[str, type[nn.Module]] = {
     "bottleneck": BottleneckFusion,
     "latent": LatentFusion,
     "low_rank": LowRankFusion,
+    "space": SpaceFusion,
 }
 
 __all__ = [
@@ -37,6 +39,7 @@ __all__ = [
     "LowRankFusion",
     "MaxFusion",
     "MeanFusion",
+    "SpaceFusion",
     "SumFusion",
     "WeightedFusion",
 ]

@@ -6,6 +6,7 @@ Shapes: B rows, N rows that have both fields of a pair, S width of the shared sp
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from omnifuse.association import OBJECTIVES, Items, MaskedObjective
+from omnifuse.association.contrastive import HOTTEST
 from omnifuse.model import Change, ModelOutput, MultimodalModel
 from omnifuse.tokens import Batch, Fused, Tokens
 from omnifuse.training.accumulation import rows_of
@@ -107,6 +109,13 @@ class Pretrainer(nn.Module):
         self.objectives = nn.ModuleDict({name: OBJECTIVES[name](width) for name in plan.parts if name != MASKED})
         self.masked = MaskedObjective(self.fields, dim, num_heads=num_heads) if MASKED in plan.parts else None
         self.teacher: MeanTeacher[MultimodalModel] | None = None if self.masked is None else MeanTeacher(model)
+
+    @property
+    def scale(self) -> float | None:
+        """What cosines are multiplied by where they are compared; None where only the masked is told."""
+        found = [math.exp(min(float(item.log_scale.detach()), HOTTEST)) for item in self.objectives.values()
+                 if hasattr(item, "log_scale")]  # fmt: skip
+        return found[0] if found else None
 
     def after_step(self) -> None:
         """The teacher follows."""
