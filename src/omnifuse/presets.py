@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from omnifuse.association import ALIGNMENTS
+from omnifuse.data.target_text import TextOptions
 from omnifuse.encoders import DEFAULT_ENCODERS
 from omnifuse.errors import ArtefactError, InputError, did_you_mean
 from omnifuse.fusion import FUSIONS
@@ -244,6 +245,8 @@ class Preset:
         max_steps: Steps of a series; longer ones become means over so many equal stretches of time.
         vocab_size: Largest vocabulary.
         max_written: Longest text that is written, in ids.
+        written_units: "characters", "bpe" or "auto", see `data.target_text.TextOptions`.
+        written_normaliser: What is done to texts before they are learnt, a name in `data.normalisers`.
     """
 
     name: str
@@ -256,10 +259,18 @@ class Preset:
     max_steps: int = 512
     vocab_size: int = 4096
     max_written: int = 256
+    written_units: str = "auto"
+    written_normaliser: str = "plain"
 
     def __post_init__(self) -> None:
-        """Refuse values out of range."""
+        """Refuse unknown names and values out of range."""
         _check_ranges(self)
+        assert self.written_options, "checked by TextOptions itself"
+
+    @property
+    def written_options(self) -> TextOptions:
+        """How texts that are written become ids."""
+        return TextOptions(self.written_units, self.written_normaliser, self.max_written)
 
     def input_options(self, schema: Schema) -> dict[str, dict[str, Any]]:
         """Input to keyword arguments of its preprocessor's `fit`."""

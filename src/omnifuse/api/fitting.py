@@ -288,7 +288,7 @@ class _Fit:
             input_options=preset.input_options(schema),
             listen=self.listen,
             cache=cache if any(item.modality.is_media for item in schema.inputs) else None,
-            max_written=preset.max_written,
+            written=preset.written_options,
             start=self.start,
         )
         prepared = replace(prepared, taught=self.taught)

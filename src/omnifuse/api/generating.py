@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from omnifuse.data.target_text import END_ID, UNKNOWN_ID, TargetText
+from omnifuse.data.bpe import END_ID, SPACE, UNKNOWN_ID, TargetTokenizer
 from omnifuse.errors import InputError, did_you_mean
 from omnifuse.readout.predictions import NOTHING_READABLE, text_answer
 from omnifuse.readout.writing import BEAM, GREEDY, Constraint, Draft, Writing
@@ -44,7 +44,7 @@ def usual_writing(kind: TaskKind) -> Writing:
     return SPEECH if kind is TaskKind.TRANSCRIPTION else PLAIN
 
 
-def hypotheses(drafts: Sequence[Draft], text: TargetText) -> tuple[Hypothesis, ...]:
+def hypotheses(drafts: Sequence[Draft], text: TargetTokenizer) -> tuple[Hypothesis, ...]:
     """What a search found, as texts; those that read alike are given once."""
     found: dict[str, Hypothesis] = {}
     for draft in drafts:
@@ -70,7 +70,7 @@ def generated(
     from omnifuse.training.generate import write_texts
 
     name = written_target(model, target)
-    text: TargetText = model.preprocessors[name]
+    text: TargetTokenizer = model.preprocessors[name]
     how = writing_of(writing, text, stop)
     constraint = constraint_of(text, choices, letters)
     table = model.opened(source, media_root=media_root, history=history)
@@ -126,7 +126,7 @@ def written_target(model: Model, target: str | None) -> str:
     return target or names[0]
 
 
-def writing_of(options: Mapping[str, Any], text: TargetText, stop: str) -> Writing:
+def writing_of(options: Mapping[str, Any], text: TargetTokenizer, stop: str) -> Writing:
     """The options of the user as settings of a search.
 
     Raises:
@@ -137,12 +137,13 @@ def writing_of(options: Mapping[str, Any], text: TargetText, stop: str) -> Writi
         if name not in known:
             raise InputError(f"there is no option '{name}' of writing", fix=did_you_mean(name, known))
     try:
-        return Writing(**options, stop=tuple(_ids(stop, text, "stop")))
+        _known(text, stop, "stop")
+        return Writing(**options, stop=tuple(text.ids_ending(stop)))
     except TypeError as error:
         raise InputError(f"an option of writing has a wrong type ({error})", fix="Give numbers") from None
 
 
-def constraint_of(text: TargetText, choices: Sequence[str] | None, letters: str | None) -> Constraint | None:
+def constraint_of(text: TargetTokenizer, choices: Sequence[str] | None, letters: str | None) -> Constraint | None:
     """What may be written: whole texts, or only some characters.
 
     Raises:
@@ -154,17 +155,44 @@ def constraint_of(text: TargetText, choices: Sequence[str] | None, letters: str 
         listed = [_ids(choice, text, "a choice") for choice in choices]
         return Constraint.of_texts(listed, text.vocab_size, end=END_ID)
     if letters is not None:
-        # A blank stands between words, so it is told by its place there
-        blank = text.encode("a a")[1:2] if " " in letters else []
-        return Constraint.of_ids([END_ID, *_ids(letters, text, "letters"), *blank], text.vocab_size)
+        return _spelling(text, letters)
     return None
 
 
-def _ids(words: str, text: TargetText, what: str) -> list[int]:
-    """Ids of a text or of single characters.
+def _spelling(text: TargetTokenizer, letters: str) -> Constraint:
+    """Only pieces of these characters; without the space among them, at most one word."""
+    _known(text, letters, "letters")
+    pieces = text.ids_spelling(letters)
+    first = [one for one in pieces if text.pieces[one].startswith(SPACE)]
+    if " " in letters:
+        alone = [one for one, piece in enumerate(text.pieces) if piece == SPACE]
+        return Constraint.of_ids([END_ID, *pieces, *alone], text.vocab_size)
+    inner = [one for one in pieces if one not in set(first)]
+    if not first:
+        return Constraint.of_ids([END_ID, *inner], text.vocab_size)
+    following = np.full((2, text.vocab_size), -1, np.int32)
+    following[0, [*first, *inner]] = following[1, inner] = 1
+    following[:, END_ID] = 0
+    return Constraint(following)
+
+
+def _known(text: TargetTokenizer, characters: str, what: str) -> None:
+    """Refuse characters that no text held.
 
     Raises:
         InputError: One cannot be written.
+    """
+    if text.unknown_characters([character for character in characters if character != " "]):
+        raise InputError(
+            f"{what} '{characters[:40]}' holds characters that were not in the texts learnt from", fix="Leave them out"
+        )
+
+
+def _ids(words: str, text: TargetTokenizer, what: str) -> list[int]:
+    """Ids of a text.
+
+    Raises:
+        InputError: It cannot be written.
     """
     ids = text.encode(words)
     if UNKNOWN_ID in ids:

@@ -20,7 +20,7 @@ from omnifuse.data.past_texts import past_text_findings
 from omnifuse.data.preprocessors import fit_preprocessors
 from omnifuse.data.sound_tracks import SUFFIX
 from omnifuse.data.tables import Table
-from omnifuse.data.target_text import fit_target_texts, written_notes
+from omnifuse.data.target_text import TextOptions, fit_target_texts, written_notes
 from omnifuse.data.targets import encode_target
 from omnifuse.errors import InputError
 from omnifuse.evaluation import known_rows
@@ -153,7 +153,7 @@ def prepare(
     input_options: dict[str, dict[str, Any]],
     listen: Listener,
     cache: Path | None,
-    max_written: int = 256,
+    written: TextOptions | None = None,
     start: Start | None = None,
 ) -> Prepared:
     """Look for faults, fit preprocessors and decode every cell once.
@@ -165,7 +165,7 @@ def prepare(
         input_options: Input name to constructor options of its preprocessor (from the preset).
         listen: Hears of stages and notes.
         cache: Folder of decoded media, or None for none.
-        max_written: Longest text of a target, in ids.
+        written: How texts of targets become ids.
         start: A trained model whose preprocessing is taken where it reads the same inputs.
 
     Raises:
@@ -187,9 +187,7 @@ def prepare(
     packs, bad = build_packs(table, schema, preprocessors, door=door, cache_dir=cache)
     findings = [*findings, *media_findings(packs), *past_text_findings(schema)]
     notes = check_bad_cells(bad, table, schema, options)
-    texts = fit_target_texts(
-        {item.name: table.cells(item.name) for item in schema.written}, schema, max_length=max_written
-    )
+    texts = fit_target_texts({item.name: table.cells(item.name) for item in schema.written}, schema, written)
     preprocessors |= texts
     for name, text in texts.items():
         notes += written_notes(name, table.cells(name), text)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from omnifuse.api.generating import hypotheses, usual_writing
-from omnifuse.data.target_text import TargetText, written_notes
+from omnifuse.data.bpe import TargetTokenizer
+from omnifuse.data.target_text import written_notes
 from omnifuse.evaluation import written_scores
 from omnifuse.readout.predictions import text_answer
 from omnifuse.schema import Target
@@ -92,7 +93,7 @@ def score_model(model: Model, decoded: Decoded, *, seed: int) -> dict[str, Writt
 
 
 def _answers(
-    members: Sequence[MultimodalModel], packs: Any, rows: np.ndarray, target: Target, text: TargetText
+    members: Sequence[MultimodalModel], packs: Any, rows: np.ndarray, target: Target, text: TargetTokenizer
 ) -> list[tuple[str, float]]:
     """Text and confidence of each row."""
     from omnifuse.training.generate import write_texts
@@ -104,7 +105,7 @@ def _answers(
 
 def _scored(
     target: Target,
-    text: TargetText,
+    text: TargetTokenizer,
     rows: np.ndarray,
     cells: Sequence[Any],
     answers: Sequence[tuple[str, float]],

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from omnifuse.data.audio import AudioPreprocessor
+from omnifuse.data.bpe import TargetTokenizer
 from omnifuse.data.date import DatePreprocessor
 from omnifuse.data.image import ImagePreprocessor
 from omnifuse.data.media_parts import each_part
@@ -17,7 +18,6 @@ from omnifuse.data.place import PlacePreprocessor, paired
 from omnifuse.data.series import SeriesPreprocessor
 from omnifuse.data.table import TablePreprocessor
 from omnifuse.data.tags import TagsPreprocessor
-from omnifuse.data.target_text import CharacterText
 from omnifuse.data.text import TextPreprocessor
 from omnifuse.data.video import VideoPreprocessor
 from omnifuse.errors import ArtefactError, InputError, MediaError, did_you_mean
@@ -80,7 +80,7 @@ PREPROCESSORS: dict[str, type] = {
     TagsPreprocessor.kind: TagsPreprocessor,
     SeriesPreprocessor.kind: SeriesPreprocessor,
     # Of targets that are written
-    CharacterText.kind: CharacterText,
+    TargetTokenizer.kind: TargetTokenizer,
 }
 
 
