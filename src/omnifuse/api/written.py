@@ -11,9 +11,9 @@ import numpy as np
 from omnifuse.api.generating import hypotheses, usual_writing
 from omnifuse.data.bpe import TargetTokenizer
 from omnifuse.data.target_text import written_notes
-from omnifuse.evaluation import written_scores
+from omnifuse.evaluation import references_of, written_details, written_scores
 from omnifuse.readout.predictions import text_answer
-from omnifuse.schema import Target
+from omnifuse.schema import Schema, Target
 
 if TYPE_CHECKING:
     from omnifuse.api.members import Network
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from omnifuse.api.partition import Partition
     from omnifuse.api.prepare import Prepared
     from omnifuse.data.decode import Decoded
+    from omnifuse.data.tables import Table
     from omnifuse.model import MultimodalModel
 
 # A fit writes for at most so many held-out rows, drawn evenly
 MOST_ROWS = 1000
+_PLAIN = (str, int, float, type(None))
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class WrittenRows:
         rows: Their numbers in the table.
         truths: Their own texts, None where missing.
         answers: What was written.
+        references: Of each row its own text and those of rows that show the same; none where missing.
         confidences: Geometric mean of the probabilities of each text's ids.
         result: What `evaluate --json` says of the target.
     """
@@ -42,6 +45,7 @@ class WrittenRows:
     rows: np.ndarray
     truths: list[str | None]
     answers: list[str]
+    references: list[tuple[str, ...]]
     confidences: list[float]
     result: dict[str, Any]
 
@@ -73,7 +77,8 @@ def score_held_out(prepared: Prepared, partition: Partition, network: Network, *
         ]
         cells = prepared.table.cells(target.name, rows)
         groups = prepared.groups[rows] if prepared.groups is not None else None
-        found[target.name] = _scored(target, text, rows, cells, answers, seed=seed, groups=groups)
+        shown = _shown(prepared.table, prepared.schema, rows)
+        found[target.name] = _scored(target, text, rows, cells, answers, seed=seed, groups=groups, shown=shown)
     return found
 
 
@@ -85,11 +90,22 @@ def score_model(model: Model, decoded: Decoded, *, seed: int) -> dict[str, Writt
         text = model.preprocessors[target.name]
         cells = decoded.table.cells(target.name)
         answers = _answers(model.members, decoded.packs, rows, target, text)
-        found[target.name] = _scored(target, text, rows, cells, answers, seed=seed, groups=None)
+        shown = _shown(decoded.table, model.schema, rows)
+        found[target.name] = _scored(target, text, rows, cells, answers, seed=seed, groups=None, shown=shown)
         notes = written_notes(target.name, cells, text)
         if notes:
             found[target.name].result["notes"] = notes
     return found
+
+
+def _shown(table: Table, schema: Schema, rows: np.ndarray) -> list[tuple[Any, ...]]:
+    """Of each row a sign of its fields: a picture that stands in several rows has all their captions as references."""
+    columns = [table.cells(item.source, rows) for item in schema.fields if item.source in table.columns]
+    # An array or bytes is taken for its row's own
+    return [
+        tuple(columns[n][row] if isinstance(columns[n][row], _PLAIN) else (row,) for n in range(len(columns)))
+        for row in range(len(rows))
+    ]
 
 
 def _answers(
@@ -112,16 +128,20 @@ def _scored(
     *,
     seed: int,
     groups: np.ndarray | None,
+    shown: Sequence[Any],
 ) -> WrittenRows:
     truths = [None if cell is None else text.normalise(cell) for cell in cells]
     texts = [answer for answer, _ in answers]
     result = {
         "task": target.kind.value,
-        "metrics": written_scores(target.kind, truths, texts, seed=seed, groups=groups),
+        "metrics": written_scores(target.kind, truths, texts, seed=seed, groups=groups, shown=shown),
+        "details": written_details(target.kind, truths, texts, [int(row) for row in rows]),
         "rows": sum(truth is not None for truth in truths),
         "subsets": {},
         "baselines": {},
         "fusion": {},
         "calibration": {},
     }
-    return WrittenRows(rows, truths, texts, [sure for _, sure in answers], result)
+    given = iter(references_of(truths, shown))
+    references = [() if truth is None else next(given) for truth in truths]
+    return WrittenRows(rows, truths, texts, references, [sure for _, sure in answers], result)
