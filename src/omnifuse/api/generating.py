@@ -9,39 +9,67 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from omnifuse.api.transcribing import heard_texts, search_speech
 from omnifuse.data.bpe import END_ID, SPACE, UNKNOWN_ID, TargetTokenizer
 from omnifuse.errors import InputError, did_you_mean
 from omnifuse.readout.predictions import NOTHING_READABLE, text_answer
-from omnifuse.readout.writing import BEAM, GREEDY, Constraint, Draft, Writing
-from omnifuse.schema import Hypothesis, Prediction, TaskKind
+from omnifuse.readout.speech import SpeechLanguage, SpeechOptions
+from omnifuse.readout.writing import GREEDY, Constraint, Draft, Writing
+from omnifuse.schema import Hypothesis, Prediction, Target, TaskKind
 
 if TYPE_CHECKING:
     from omnifuse.api.model import Model
     from omnifuse.data.decode import Decoded
+    from omnifuse.data.pack import Pack
+    from omnifuse.model import MultimodalModel
 
 # Rows that are decoded and written for at a time
 CHUNK_ROWS = 128
-# How `predict` writes: the likeliest letter each time; what is said with the help of CTC
-PLAIN, SPEECH = Writing(method=GREEDY), Writing(method=BEAM)
 
 
 def written_texts(model: Model, decoded: Decoded) -> dict[str, list[tuple[Hypothesis, ...]]]:
     """Target that is written to the likeliest text of each decoded row."""
-    from omnifuse.training.generate import write_texts
-
     rows = np.arange(decoded.table.num_rows)
     return {
-        item.name: [
-            hypotheses(drafts, model.preprocessors[item.name])
-            for drafts in write_texts(model.members, decoded.packs, rows, item.name, usual_writing(item.kind))
-        ]
+        item.name: usual_texts(
+            model.members,
+            decoded.packs,
+            rows,
+            item,
+            model.preprocessors[item.name],
+            language=model.language.get(item.name),
+        )
         for item in model.schema.written
     }
 
 
-def usual_writing(kind: TaskKind) -> Writing:
-    """How `predict` and the scores of a fit write."""
-    return SPEECH if kind is TaskKind.TRANSCRIPTION else PLAIN
+def usual_texts(
+    members: Sequence[MultimodalModel],
+    packs: Mapping[str, Pack],
+    rows: np.ndarray,
+    target: Target,
+    text: TargetTokenizer,
+    *,
+    language: SpeechLanguage | None = None,
+) -> list[tuple[Hypothesis, ...]]:
+    """Texts of packed rows as `predict` and the scores of a fit write them: greedily, transcripts as `transcribe` does.
+
+    Args:
+        members: Networks of one architecture.
+        packs: Input to decoded arrays.
+        rows: Rows.
+        target: What is written.
+        text: Its vocabulary.
+        language: Of a transcript, what is known of others.
+    """
+    if target.kind is TaskKind.TRANSCRIPTION:
+        options = SpeechOptions()
+        found = search_speech(members, packs, rows, target.name, text, language=language, options=options)
+        return [heard_texts(item) for item in found]
+    from omnifuse.training.generate import write_texts
+
+    drafts = write_texts(members, packs, rows, target.name, Writing(method=GREEDY))
+    return [hypotheses(item, text) for item in drafts]
 
 
 def hypotheses(drafts: Sequence[Draft], text: TargetTokenizer) -> tuple[Hypothesis, ...]:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from omnifuse.api.generating import hypotheses, usual_writing
+from omnifuse.api.generating import usual_texts
 from omnifuse.data.bpe import TargetTokenizer
 from omnifuse.data.target_text import written_notes
 from omnifuse.evaluation import references_of, written_details, written_scores
 from omnifuse.readout.predictions import text_answer
-from omnifuse.schema import Schema, Target
+from omnifuse.readout.speech import SpeechLanguage
+from omnifuse.schema import Modality, Schema, Target, TaskKind
 
 if TYPE_CHECKING:
     from omnifuse.api.members import Network
@@ -72,14 +73,28 @@ def score_held_out(prepared: Prepared, partition: Partition, network: Network, *
     found = {}
     for target in prepared.schema.written:
         text = prepared.preprocessors[target.name]
-        answers = [
-            answer for members, of_part in parts for answer in _answers(members, prepared.packs, of_part, target, text)
-        ]
+        answers: list[tuple[str, float]] = []
+        for members, of_part in parts:
+            # The transcripts of rows that are scored are not known to the language model either
+            others = np.setdiff1d(prepared.rows, of_part)
+            language = speech_language(prepared, target, others)
+            answers += _answers(members, prepared.packs, of_part, target, text, language)
         cells = prepared.table.cells(target.name, rows)
         groups = prepared.groups[rows] if prepared.groups is not None else None
         shown = _shown(prepared.table, prepared.schema, rows)
         found[target.name] = _scored(target, text, rows, cells, answers, seed=seed, groups=groups, shown=shown)
     return found
+
+
+def speech_language(prepared: Prepared, target: Target, rows: np.ndarray) -> SpeechLanguage | None:
+    """What the transcripts of some rows say of others; None for a target that is no transcript."""
+    if target.kind is not TaskKind.TRANSCRIPTION:
+        return None
+    sound = next(item for item in prepared.schema.inputs if item.modality is Modality.AUDIO)
+    frames = prepared.packs[sound.name].lengths[rows]
+    longest_s = float(max(frames, default=1)) * float(prepared.preprocessors[sound.name].hop_s)
+    text = prepared.preprocessors[target.name]
+    return SpeechLanguage.fit(prepared.table.cells(target.name, rows), text, longest_s=max(longest_s, 0.1))
 
 
 def score_model(model: Model, decoded: Decoded, *, seed: int) -> dict[str, WrittenRows]:
@@ -89,7 +104,7 @@ def score_model(model: Model, decoded: Decoded, *, seed: int) -> dict[str, Writt
     for target in model.schema.written:
         text = model.preprocessors[target.name]
         cells = decoded.table.cells(target.name)
-        answers = _answers(model.members, decoded.packs, rows, target, text)
+        answers = _answers(model.members, decoded.packs, rows, target, text, model.language.get(target.name))
         shown = _shown(decoded.table, model.schema, rows)
         found[target.name] = _scored(target, text, rows, cells, answers, seed=seed, groups=None, shown=shown)
         notes = written_notes(target.name, cells, text)
@@ -109,13 +124,15 @@ def _shown(table: Table, schema: Schema, rows: np.ndarray) -> list[tuple[Any, ..
 
 
 def _answers(
-    members: Sequence[MultimodalModel], packs: Any, rows: np.ndarray, target: Target, text: TargetTokenizer
+    members: Sequence[MultimodalModel],
+    packs: Any,
+    rows: np.ndarray,
+    target: Target,
+    text: TargetTokenizer,
+    language: SpeechLanguage | None,
 ) -> list[tuple[str, float]]:
     """Text and confidence of each row."""
-    from omnifuse.training.generate import write_texts
-
-    drafts = write_texts(members, packs, rows, target.name, usual_writing(target.kind))
-    found = [text_answer(hypotheses(item, text)) for item in drafts]
+    found = [text_answer(item) for item in usual_texts(members, packs, rows, target, text, language=language)]
     return [(str(item.value or ""), float(item.confidence or 0.0)) for item in found]
 
 

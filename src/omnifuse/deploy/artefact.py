@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,14 @@ class Artefact:
         weights: Name to array.
         card: The model card, Markdown.
         model_id: First 12 hex digits of the digest over manifest and weights.
+        parts: Name to content of further files, as language models; `load_artefact` checks and leaves them on disk.
     """
 
     manifest: dict[str, Any]
     weights: dict[str, np.ndarray]
     card: str = ""
     model_id: str = ""
+    parts: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def _digest(manifest: dict[str, Any]) -> str:
@@ -74,6 +77,7 @@ def save_artefact(folder: Path, artefact: Artefact) -> str:
     preprocessors, files = _split_tokenizers(artefact.manifest.get("preprocessors", {}))
     files[WEIGHTS] = encode_weights(artefact.weights)
     files[CARD] = artefact.card.encode("utf-8")
+    files |= artefact.parts
     manifest = {**artefact.manifest, "format": FORMAT, "preprocessors": preprocessors}
     manifest["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
     manifest["digest"] = _digest(manifest)
