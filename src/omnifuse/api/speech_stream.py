@@ -17,7 +17,6 @@ from omnifuse.api.transcribing import SUBSAMPLING, Listener, speech_options
 from omnifuse.data.bpe import BLANK_ID
 from omnifuse.errors import InputError
 from omnifuse.readout.ctc_stream import CtcStream, Partial
-from omnifuse.readout.speech import ctc_search
 
 if TYPE_CHECKING:
     from omnifuse.api.model import Model
@@ -61,8 +60,7 @@ class SpeechStream:
         self.listener = Listener(model, target=target, options=speech_options(options), speech_only=speech_only)
         own = self.listener
         self.rate_hz, self.notes = own.rate_hz, own.notes
-        self._search = ctc_search(own.text, own.language, own.options)
-        self._stream = CtcStream(self._search, own.frame_s)
+        self._stream = CtcStream(own.search, own.frame_s)
         self._cells = dict(cells or {})
         # Samples of a token
         self._token = SUBSAMPLING * max(1, round(own.audio.hop_s * own.rate_hz))

@@ -13,6 +13,7 @@ from omnifuse.data.bpe import TargetTokenizer
 from omnifuse.data.media import MediaDoor
 from omnifuse.data.tables import Table, open_table
 from omnifuse.errors import InputError, MediaError, did_you_mean
+from omnifuse.readout.ctc import CtcBeamSearch
 from omnifuse.readout.ctc import Hypothesis as Heard
 from omnifuse.readout.predictions import NOTHING_READABLE
 from omnifuse.readout.sound_windows import OVERLAP, SoundWindow, sound_windows, window_length
@@ -46,6 +47,7 @@ def search_speech(
     language: SpeechLanguage | None,
     options: SpeechOptions,
     frame_s: float | None = None,
+    search: CtcBeamSearch | None = None,
 ) -> list[list[Heard]]:
     """Transcripts of packed rows.
 
@@ -58,13 +60,14 @@ def search_speech(
         language: Of the transcripts; None for none.
         options: Of the search; phrases as `known_phrases` gives them.
         frame_s: Seconds of a token; with it the best hypothesis has words.
+        search: Of these options, where it was made before.
 
     Returns:
         For each row at most `options.num` hypotheses, best first; none where it has no sound.
     """
     from omnifuse.training.generate import ctc_frames, score_texts
 
-    search = ctc_search(text, language, options)
+    search = search or ctc_search(text, language, options)
     asked = max(options.num, min(MOST_RESCORED, options.beams)) if options.attention > 0 else options.num
     found: list[list[Heard]] = []
     for start in range(0, len(rows), AT_ONCE):
@@ -162,6 +165,7 @@ class Listener:
         longest = self.language.longest_s if self.language is not None else float(self.audio.max_seconds)
         self.window_s = window_length(longest, float(self.audio.max_seconds))
         self.voice = VoiceActivity()
+        self.search = ctc_search(self.text, self.language, self.options)
 
     def has_voice(self, samples: np.ndarray) -> bool:
         """Whether a window is worth listening to."""
@@ -191,6 +195,7 @@ class Listener:
             language=self.language,
             options=self.options,
             frame_s=self.frame_s,
+            search=self.search,
         )
         used = tuple(name for name in self.model.fields if decoded.packs[name].present[0])
         return found, used, decoded.warnings()[0]
@@ -232,7 +237,7 @@ def _transcript(listener: Listener, cells: dict[str, Any], number: int, table: T
     texts: tuple[Hypothesis, ...] = ()
     used: tuple[str, ...] = (listener.sound.name,)
     warnings: list[str] = list(listener.notes)
-    end_s, heard, num_windows = 0.0, 0, 0
+    end_s, heard, num_windows, last_voiced = 0.0, 0, 0, False
     try:
         blocks = door.sound_blocks(cell, listener.rate_hz)
         windows = sound_windows(
@@ -246,14 +251,15 @@ def _transcript(listener: Listener, cells: dict[str, Any], number: int, table: T
                 found, used, said = listener.hear(voiced, others, confined=confined, root=table.root)
                 warnings += [item for item in said if item not in warnings]
             for window in part:
-                words: list[Word] = []
-                if window in voiced:
-                    one = found[voiced.index(window)]
-                    heard += 1
-                    words = [word.shifted(window.start_s) for word in one[0].words] if one else []
-                    texts = heard_texts(one)
-                merged = join(merged, words, (window.start_s, end_s)) if end_s > window.start_s else [*merged, *words]
-                end_s = window.end_s
+                is_joined = last_voiced and end_s > window.start_s
+                overlap, end_s, last_voiced = (window.start_s, end_s), window.end_s, window in voiced
+                # Of a window without a voice, the neighbours know all there is
+                if not last_voiced:
+                    continue
+                one = found[voiced.index(window)]
+                heard, texts = heard + 1, heard_texts(one)
+                words = [word.shifted(window.start_s) for word in one[0].words] if one else []
+                merged = join(merged, words, overlap) if is_joined else [*merged, *words]
     except MediaError as error:
         warnings.append(f"{column}: {error.what}")
         error_words = None if merged else NOTHING_READABLE
