@@ -334,6 +334,8 @@ def written_encoders(schema: Schema) -> dict[str, str]:
 PLENTY_ROWS = 1000
 # Passes times rows that are enough; what pictures and sounds show, each pass shows from another side
 ROWS_SEEN, MEDIA_ROWS_SEEN = 90_000, 180_000
+# CTC finds where each piece is said after some hundred steps; most passes over few transcripts
+SPEECH_ROWS_SEEN, SPEECH_PASSES = 60_000, 400
 
 
 def choose_preset(name: str, schema: Schema, num_rows: int) -> Preset:
@@ -357,6 +359,8 @@ def automatic(schema: Schema, num_rows: int) -> Preset:
     start = PRESETS["small"]
     media = any(item.modality.is_media for item in schema.inputs)
     epochs = int(min(max((MEDIA_ROWS_SEEN if media else ROWS_SEEN) / max(num_rows, 1), 12), 60))
+    if any(item.kind is TaskKind.TRANSCRIPTION for item in schema.targets):
+        epochs = max(epochs, min(SPEECH_ROWS_SEEN // max(num_rows, 1), SPEECH_PASSES))
     if num_rows < PLENTY_ROWS:
         training = replace(start.training, epochs=epochs, augment=0.5)
         return replace(start, name="auto", training=training)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -19,6 +20,8 @@ AUTO = "auto"
 MAX_CHARACTERS, MAX_PIECES = 4000, 1024
 # Long texts in such numbers that a piece is seen often: pieces make them several times shorter to learn and to write
 _MANY_TEXTS, _LONG_CHARS = 300, 32.0
+# Words that are a list to choose from, each said so often
+_FEW_WORDS, _OFTEN = 50, 20
 
 
 @dataclass(frozen=True)
@@ -26,8 +29,7 @@ class TextOptions:
     """How texts that are written become ids.
 
     Args:
-        units: "characters", "bpe", or "auto": pieces of words where there are many long texts, and characters for
-            transcripts, whose every letter is heard, and where texts are few or short.
+        units: "characters", "bpe", or "auto": see `usual_units`.
         normaliser: Name in `data.normalisers`: what is done to a text before it is learnt.
         max_length: Most ids of a text that is learnt from or written; longer ones are cut, which `written_notes`
             counts.
@@ -53,10 +55,21 @@ class TextOptions:
 
 
 def usual_units(cells: Sequence[Any], target: Target) -> str:
-    """ "bpe" or "characters", see `TextOptions`."""
+    """The units of "auto".
+
+    Pieces of words where there are many long texts, and for transcripts of a few words that come again and again, such
+    as digits: each is then one piece, however quickly it is said. Else characters, which spell words never heard.
+
+    Args:
+        cells: None where missing.
+        target: Whose they are.
+    """
     known = [str(cell) for cell in cells if cell is not None]
-    is_long = len(known) >= _MANY_TEXTS and fmean(map(len, known)) >= _LONG_CHARS
-    return "bpe" if is_long and target.kind is not TaskKind.TRANSCRIPTION else "characters"
+    if target.kind is TaskKind.TRANSCRIPTION:
+        words = Counter(word for text in known for word in text.split())
+        is_list = 0 < len(words) <= _FEW_WORDS and min(words.values()) >= _OFTEN
+        return "bpe" if is_list else "characters"
+    return "bpe" if len(known) >= _MANY_TEXTS and fmean(map(len, known)) >= _LONG_CHARS else "characters"
 
 
 def fit_target_texts(

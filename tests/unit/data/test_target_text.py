@@ -41,8 +41,12 @@ def test_what_was_learnt_comes_back(cells, units):
 def test_units_are_chosen_by_number_and_length():
     short, long = ["a red car"] * 400, ["a red car on a long road in the evening"] * 400
     said = Target("said", TaskKind.TRANSCRIPTION)
-    chosen = [TextOptions().fit(*given).units for given in ((short, CAPTION), (long, CAPTION), (long, said))]
-    assert chosen == ["characters", "bpe", "characters"]
+    digits = ["nine four", "four nine nine"] * 20
+    given = ((short, CAPTION), (long, CAPTION), (digits, said), ([*digits, "torvald"], said), (digits, CAPTION))
+    assert [TextOptions().fit(*one).units for one in given] == ["characters", "bpe", "bpe", "characters", "characters"]
+    # Each digit is one piece
+    text = TextOptions().fit(digits, said)
+    assert len(text.encode("nine four")) == 2
     assert TextOptions().fit(long[:20], CAPTION).units == "characters"
     assert learnt(["Don't!"], normaliser="basic").normalise("DON'T, stop") == "don't stop"
     for wrong in ({"units": "letters"}, {"normaliser": "basik"}):
