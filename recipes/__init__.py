@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 
 DATA_VARIABLE = "OMNIFUSE_DATA"
 MODULES = ("avmnist", "avmnist_hard", "cxr", "occupancy", "emodb", "esc50", "fire", "nlvr", "meld", "mvsa")
+# Texts are no classes, so the pages of benchmarks, which compare answers by class, leave these out
+WRITTEN_MODULES = ("yesno", "spoken_digits")
 MEASURES = ("accuracy", "balanced_accuracy", "roc_auc", "f1_macro", "f1_weighted")
+WRITTEN_MEASURES = ("word_error_rate",)
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,8 @@ class Recipe:
             and the rows of the first test table.
         holes: Share of all media cells that is emptied at random, in training and test rows alike.
         fill: Whether an emptied cell holds a black picture or a silent sound instead of nothing.
+        task: Of a label that is written, its name; "" for classes.
+        settings: Names and values as for `--set`.
     """
 
     name: str
@@ -85,12 +90,15 @@ class Recipe:
     clips: tuple[tuple[str, str], ...] = ()
     holes: float = 0.0
     fill: bool = False
+    task: str = ""
+    settings: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         for measure, aims in self.measures.items():
             assert len(aims) in (0, len(self.tests)), f"{len(aims)} aims for {len(self.tests)} test tables"
-            assert measure in MEASURES, f"{measure} is none of {MEASURES}"
+            known = WRITTEN_MEASURES if self.task else MEASURES
+            assert measure in known, f"{measure} is none of {known}"
         assert len(self.measures) == 1 + len(self.also), f"{self.name} publishes a metric twice"
         assert self.window is None or self.time, "a window without a time"
         assert set(self.only) <= set(self.fields), f"{self.only} are not all among {self.fields}"
@@ -133,6 +141,11 @@ def all_recipes() -> dict[str, Recipe]:
             assert recipe.name not in found, f"two recipes are called {recipe.name}"
             found[recipe.name] = recipe
     return found
+
+
+def written_recipes() -> dict[str, Recipe]:
+    """Name to recipe of those whose label is a text."""
+    return {recipe.name: recipe for module in WRITTEN_MODULES for recipe in import_module(f"recipes.{module}").RECIPES}
 
 
 def whole_of(recipe: Recipe) -> Recipe:
@@ -221,6 +234,8 @@ def command_of(recipe: Recipe, header: list[str], *, seed: int = 0, minutes: flo
     """The line to type that does the same as `fit`."""
     table = f"{recipe.name}/{recipe.train}" if recipe.holes else f"${DATA_VARIABLE}/{recipe.pack}/{recipe.train}"
     words = ["--label", recipe.label]
+    if recipe.task:
+        words += ["--task", f"{recipe.label}={recipe.task}"]
     for name in recipe.dropped(header):
         words += ["--drop", name]
     if recipe.group:
@@ -229,6 +244,8 @@ def command_of(recipe: Recipe, header: list[str], *, seed: int = 0, minutes: flo
         words += ["--time", recipe.time]
     if recipe.window is not None:
         words += ["--window", str(recipe.window)]
+    for name, value in recipe.settings:
+        words += ["--set", f"{name}={value}"]
     words += ["--minutes", f"{minutes or recipe.minutes:g}", "--seed", str(seed), "--no-baselines"]
     return f"omnifuse fit {table} {shlex.join(words)}"
 
@@ -239,6 +256,8 @@ def options_of(recipe: Recipe, table: Path) -> dict[str, Any]:
         "drop": recipe.dropped(read_header(table)),
         "group": recipe.group,
         "time": recipe.time,
+        **({"tasks": {recipe.label: recipe.task}} if recipe.task else {}),
+        **({"settings": dict(recipe.settings)} if recipe.settings else {}),
         **({} if recipe.window is None else {"window": recipe.window}),
     }
 

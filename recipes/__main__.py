@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from recipes import all_recipes, find_data, fit
+from recipes import all_recipes, find_data, fit, written_recipes
 
 
 def main(names: list[str]) -> int:
-    recipes = all_recipes()
+    recipes = {**all_recipes(), **written_recipes()}
     if not names:
         for recipe in recipes.values():
             print(f"{recipe.name:22} {' + '.join(recipe.used)} -> {recipe.label}, {recipe.minutes:g} minutes")

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from omnifuse.association import ALIGNMENTS
+from omnifuse.data.target_text import TextOptions
 from omnifuse.encoders import DEFAULT_ENCODERS
 from omnifuse.errors import ArtefactError, InputError, did_you_mean
 from omnifuse.fusion import FUSIONS
@@ -244,6 +245,8 @@ class Preset:
         max_steps: Steps of a series; longer ones become means over so many equal stretches of time.
         vocab_size: Largest vocabulary.
         max_written: Longest text that is written, in ids.
+        written_units: "characters", "bpe" or "auto", see `data.target_text.TextOptions`.
+        written_normaliser: What is done to texts before they are learnt, a name in `data.normalisers`.
     """
 
     name: str
@@ -256,10 +259,18 @@ class Preset:
     max_steps: int = 512
     vocab_size: int = 4096
     max_written: int = 256
+    written_units: str = "auto"
+    written_normaliser: str = "plain"
 
     def __post_init__(self) -> None:
-        """Refuse values out of range."""
+        """Refuse unknown names and values out of range."""
         _check_ranges(self)
+        assert self.written_options, "checked by TextOptions itself"
+
+    @property
+    def written_options(self) -> TextOptions:
+        """How texts that are written become ids."""
+        return TextOptions(self.written_units, self.written_normaliser, self.max_written)
 
     def input_options(self, schema: Schema) -> dict[str, dict[str, Any]]:
         """Input to keyword arguments of its preprocessor's `fit`."""
@@ -323,6 +334,8 @@ def written_encoders(schema: Schema) -> dict[str, str]:
 PLENTY_ROWS = 1000
 # Passes times rows that are enough; what pictures and sounds show, each pass shows from another side
 ROWS_SEEN, MEDIA_ROWS_SEEN = 90_000, 180_000
+# CTC finds where each piece is said after some hundred steps; most passes over few transcripts
+SPEECH_ROWS_SEEN, SPEECH_PASSES = 60_000, 400
 
 
 def choose_preset(name: str, schema: Schema, num_rows: int) -> Preset:
@@ -346,6 +359,8 @@ def automatic(schema: Schema, num_rows: int) -> Preset:
     start = PRESETS["small"]
     media = any(item.modality.is_media for item in schema.inputs)
     epochs = int(min(max((MEDIA_ROWS_SEEN if media else ROWS_SEEN) / max(num_rows, 1), 12), 60))
+    if any(item.kind is TaskKind.TRANSCRIPTION for item in schema.targets):
+        epochs = max(epochs, min(SPEECH_ROWS_SEEN // max(num_rows, 1), SPEECH_PASSES))
     if num_rows < PLENTY_ROWS:
         training = replace(start.training, epochs=epochs, augment=0.5)
         return replace(start, name="auto", training=training)

@@ -16,7 +16,7 @@ from tests.contract.parts import (
     take_rows,
 )
 
-from omnifuse.data.target_text import END_ID, NUM_SPECIAL, START_ID, CharacterText
+from omnifuse.data.bpe import END_ID, NUM_SPECIAL, SPECIAL_PIECES, START_ID, TargetTokenizer
 from omnifuse.readout.writing import Writing
 from omnifuse.schema import Target
 from omnifuse.tasks import WRITING_TASKS, WriterOptions
@@ -25,7 +25,7 @@ from omnifuse.tasks.following import Following
 from omnifuse.tokens import Fused, Tokens
 
 NUM_ROWS, MISSING = 6, [1, 4]
-TEXT = CharacterText("abc", 12)
+TEXT = TargetTokenizer((*SPECIAL_PIECES, *"abc"), units="characters", max_length=12)
 TEXTS = ["abba", "c", "", "cab", "a", "bb"]
 each_task = pytest.mark.parametrize("kind", WRITING_TASKS, ids=lambda kind: kind.value)
 

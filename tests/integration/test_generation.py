@@ -255,13 +255,54 @@ def test_answers_from_the_command_line(tmp_path):
         assert ended.value.code == 2, words
 
 
+def assert_transcribed(model, loaded, folder):
+    """Long, silent and coming sounds; the language model is part of the model folder."""
+    kept = loaded.language["said"]
+    assert (kept.units, kept.longest_s) == ("words", model.language["said"].longest_s)
+    assert set(kept.model.vocabulary[3:]) == {"one", "two", "ten"}
+    row = {"sound": str(folder / "one.wav"), "topic": "numbers"}
+    first, again = (one.transcribe([row], speech_only=False, num=2)[0] for one in (model, loaded))
+    # The file of the language model rounds
+    assert [item.text for item in first.hypotheses] == [item.text for item in again.hypotheses]
+    assert [item.score for item in first.hypotheses] == pytest.approx([item.score for item in again.hypotheses])
+    assert first.words == again.words
+    assert loaded.predict([row])[0].targets["said"].value == loaded.transcribe([row], speech_only=False)[0].text
+    draw = np.random.default_rng(0)
+    sound = np.concatenate([draw.normal(0, 0.1 + 0.2 * (n % 2), 2000) for n in range(120)])
+    soundfile.write(folder / "long.wav", sound, 8000)
+    long = loaded.transcribe([{"sound": str(folder / "long.wav")}], speech_only=False)[0]
+    assert long.duration_s == 30.0
+    starts = [word.start_s for word in long.words]
+    assert starts == sorted(starts)
+    assert all(0 <= word.start_s <= word.end_s <= 30.1 for word in long.words)
+    soundfile.write(folder / "silent.wav", np.zeros(16000), 8000)
+    silent = loaded.transcribe([{"sound": str(folder / "silent.wav")}, {"sound": None}, {"sound": "no.wav"}])
+    assert [(item.text, item.duration_s) for item in silent] == [("", 2.0), ("", 0.0), ("", 0.0)]
+    assert "no speech was found" in silent[0].warnings
+    assert [item.error is None for item in silent] == [True, False, False]
+    for options in ({"beam": 2}, {"lm_weight": -1}, {"beams": "many"}, {"target": "topic"}):
+        with pytest.raises(InputError):
+            loaded.transcribe([row], **options)
+    (folder / "names.txt").write_text("# names\none\nzebra\n")
+    given = ["transcribe", folder / "run", folder / "one.wav", "--all-sound", "--phrases", folder / "names.txt"]
+    assert "-->" in printed(*given, "--srt") or not printed(*given, "--json").count('"word"')
+    assert printed(*given, "--vtt").startswith("WEBVTT")
+    lines = [json.loads(line) for line in printed(*given[:3], folder / "silent.wav", "--stream", "--json").splitlines()]
+    assert [line["ended"] for line in lines if line["ended"]] == [True, True]
+    assert not lines[-1]["pending"]
+    arpa = folder / "run" / "model" / "language_0.arpa"
+    arpa.write_text(arpa.read_text().replace("one", "two"))
+    with pytest.raises(InputError, match="language_0"):
+        omnifuse.load(folder / "run")
+
+
 def test_transcripts_by_ctc_and_attention(tmp_path, capsys):
     rows = sounds(tmp_path)
     options = {**ONCE, "fields": {"topic": "text"}}
     model = omnifuse.fit(rows, "said", out=tmp_path / "run", tasks={"said": "transcription"}, **options)
     assert model.manifest["spec"]["encoders"] == {"sound": "audio-conformer"}
     given = [tmp_path / "run", tmp_path / "one.wav", tmp_path / "ten.wav", "--cell", "topic=numbers that are said"]
-    found = json.loads(printed("transcribe", *given, "--json"))
+    found = json.loads(printed("transcribe", *given, "--json", "--all-sound"))
     assert [item["modalities_used"] for item in found["texts"]] == [["sound", "topic"]] * 2
     loaded = omnifuse.load(tmp_path / "run")
     assert texts(loaded.generate(rows[:1], ctc=0.6), "said") == texts(model.generate(rows[:1], ctc=0.6), "said")
@@ -278,3 +319,4 @@ def test_transcripts_by_ctc_and_attention(tmp_path, capsys):
     with pytest.raises(SystemExit):
         run(["transcribe", str(tmp_path / "run"), str(tmp_path / "run" / "model" / "model.json")])
     assert "does not read" in capsys.readouterr().err
+    assert_transcribed(model, loaded, tmp_path)

@@ -12,8 +12,9 @@ import torch
 from omnifuse.building import build_from_spec
 from omnifuse.data.augment import Augmenter
 from omnifuse.data.augment_audio import AudioAugment
+from omnifuse.data.bpe import BLANK_ID, SPECIAL_PIECES, TargetTokenizer
 from omnifuse.data.pack import Pack
-from omnifuse.data.target_text import BLANK_ID, CharacterText, encode_texts
+from omnifuse.data.target_text import encode_texts
 from omnifuse.presets import PRESETS, ModelSpec, written_encoders
 from omnifuse.readout.writing import Writing
 from omnifuse.schema import Field, Modality, Schema, Target, TaskKind
@@ -22,7 +23,7 @@ from omnifuse.training.generate import ctc_frames, score_texts, write_texts
 
 BANDS = 16
 SCHEMA = Schema((Field("sound", Modality.AUDIO),), (Target("said", TaskKind.TRANSCRIPTION),))
-TEXT = CharacterText("abcd", 8)
+TEXT = TargetTokenizer((*SPECIAL_PIECES, *"abcd"), units="characters", max_length=8)
 
 
 class Sounds:

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import torch
 
-from omnifuse.data.target_text import BLANK_ID, END_ID, NUM_SPECIAL, START_ID, UNKNOWN_ID
+from omnifuse.data.bpe import BLANK_ID, END_ID, NUM_SPECIAL, START_ID, UNKNOWN_ID
 from omnifuse.readout.writing import Writing
 from omnifuse.tasks.beam_search import beam_search
 from omnifuse.tasks.ctc_prefix import CTCPrefixScorer

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from omnifuse.data.target_text import END_ID, NUM_SPECIAL, START_ID
+from omnifuse.data.bpe import END_ID, NUM_SPECIAL, START_ID
 from omnifuse.readout.writing import Constraint, Writing
 from omnifuse.tasks.beam_search import beam_search
 from omnifuse.tasks.following import Following

@@ -5,11 +5,13 @@ import csv
 import numpy as np
 import pytest
 import recipes
-from recipes import Further, Recipe, all_recipes, command_of, find_data, fit, table_path
+from recipes import Further, Recipe, all_recipes, command_of, find_data, fit, table_path, written_recipes
 
 # What data sets hold besides; some of it is the answer
 TRAPS = ("id", "mnist_file", "finding", "label3", "sentiment", "text_de", "clinical_notes", "license",
          "Emotion", "label_text_only", "label_image_only", "label_name", "digits")  # fmt: skip
+
+EVERY = [*all_recipes().values(), *written_recipes().values()]
 
 
 def header_of(recipe):
@@ -28,7 +30,7 @@ def test_number_of_recipes():
     ]
 
 
-@pytest.mark.parametrize("recipe", all_recipes().values(), ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("recipe", EVERY, ids=lambda recipe: recipe.name)
 def test_only_allowed_columns_are_read(recipe):
     header = header_of(recipe)
     read = set(header) - set(recipe.dropped(header))
@@ -36,7 +38,7 @@ def test_only_allowed_columns_are_read(recipe):
     assert not read & set(TRAPS)
 
 
-@pytest.mark.parametrize("recipe", all_recipes().values(), ids=lambda recipe: recipe.name)
+@pytest.mark.parametrize("recipe", EVERY, ids=lambda recipe: recipe.name)
 def test_command_line_knows_every_option(recipe):
     from typer.main import get_command
 
@@ -48,6 +50,14 @@ def test_command_line_knows_every_option(recipe):
     assert options <= known
     assert f"--label {recipe.label} " in command
     assert f"--minutes {recipe.minutes:g} --seed 2" in command
+
+
+def test_recipes_of_texts_are_apart_and_name_their_task():
+    assert not set(written_recipes()) & set(all_recipes())
+    recipe = written_recipes()["spoken_digits"]
+    assert "--task transcript=transcription " in command_of(recipe, header_of(recipe))
+    with pytest.raises(AssertionError, match="accuracy is none of"):
+        Recipe("x", "pack", "text", ("sound",), "nowhere", task="transcription")
 
 
 def test_absent_column_is_named():

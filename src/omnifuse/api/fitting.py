@@ -355,7 +355,7 @@ class _Fit:
             input_options=preset.input_options(schema),
             listen=self.listen,
             cache=cache if is_first() and any(item.modality.is_media for item in schema.inputs) else None,
-            max_written=preset.max_written,
+            written=preset.written_options,
             start=self.start,
             backbones=self.backbones,
             out=options.out,

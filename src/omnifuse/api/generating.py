@@ -9,42 +9,70 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from omnifuse.data.target_text import END_ID, UNKNOWN_ID, TargetText
+from omnifuse.api.transcribing import heard_texts, search_speech
+from omnifuse.data.bpe import END_ID, SPACE, UNKNOWN_ID, TargetTokenizer
 from omnifuse.errors import InputError, did_you_mean
 from omnifuse.readout.predictions import NOTHING_READABLE, text_answer
-from omnifuse.readout.writing import BEAM, GREEDY, Constraint, Draft, Writing
-from omnifuse.schema import Hypothesis, Prediction, TaskKind
+from omnifuse.readout.speech import SpeechLanguage, SpeechOptions
+from omnifuse.readout.writing import GREEDY, Constraint, Draft, Writing
+from omnifuse.schema import Hypothesis, Prediction, Target, TaskKind
 
 if TYPE_CHECKING:
     from omnifuse.api.model import Model
     from omnifuse.data.decode import Decoded
+    from omnifuse.data.pack import Pack
+    from omnifuse.model import MultimodalModel
 
 # Rows that are decoded and written for at a time
 CHUNK_ROWS = 128
-# How `predict` writes: the likeliest letter each time; what is said with the help of CTC
-PLAIN, SPEECH = Writing(method=GREEDY), Writing(method=BEAM)
 
 
 def written_texts(model: Model, decoded: Decoded) -> dict[str, list[tuple[Hypothesis, ...]]]:
     """Target that is written to the likeliest text of each decoded row."""
-    from omnifuse.training.generate import write_texts
-
     rows = np.arange(decoded.table.num_rows)
     return {
-        item.name: [
-            hypotheses(drafts, model.preprocessors[item.name])
-            for drafts in write_texts(model.members, decoded.packs, rows, item.name, usual_writing(item.kind))
-        ]
+        item.name: usual_texts(
+            model.members,
+            decoded.packs,
+            rows,
+            item,
+            model.preprocessors[item.name],
+            language=model.language.get(item.name),
+        )
         for item in model.schema.written
     }
 
 
-def usual_writing(kind: TaskKind) -> Writing:
-    """How `predict` and the scores of a fit write."""
-    return SPEECH if kind is TaskKind.TRANSCRIPTION else PLAIN
+def usual_texts(
+    members: Sequence[MultimodalModel],
+    packs: Mapping[str, Pack],
+    rows: np.ndarray,
+    target: Target,
+    text: TargetTokenizer,
+    *,
+    language: SpeechLanguage | None = None,
+) -> list[tuple[Hypothesis, ...]]:
+    """Texts of packed rows as `predict` and the scores of a fit write them: greedily, transcripts as `transcribe` does.
+
+    Args:
+        members: Networks of one architecture.
+        packs: Input to decoded arrays.
+        rows: Rows.
+        target: What is written.
+        text: Its vocabulary.
+        language: Of a transcript, what is known of others.
+    """
+    if target.kind is TaskKind.TRANSCRIPTION:
+        options = SpeechOptions()
+        found = search_speech(members, packs, rows, target.name, text, language=language, options=options)
+        return [heard_texts(item) for item in found]
+    from omnifuse.training.generate import write_texts
+
+    drafts = write_texts(members, packs, rows, target.name, Writing(method=GREEDY))
+    return [hypotheses(item, text) for item in drafts]
 
 
-def hypotheses(drafts: Sequence[Draft], text: TargetText) -> tuple[Hypothesis, ...]:
+def hypotheses(drafts: Sequence[Draft], text: TargetTokenizer) -> tuple[Hypothesis, ...]:
     """What a search found, as texts; those that read alike are given once."""
     found: dict[str, Hypothesis] = {}
     for draft in drafts:
@@ -70,7 +98,7 @@ def generated(
     from omnifuse.training.generate import write_texts
 
     name = written_target(model, target)
-    text: TargetText = model.preprocessors[name]
+    text: TargetTokenizer = model.preprocessors[name]
     how = writing_of(writing, text, stop)
     constraint = constraint_of(text, choices, letters)
     table = model.opened(source, media_root=media_root, history=history)
@@ -126,7 +154,7 @@ def written_target(model: Model, target: str | None) -> str:
     return target or names[0]
 
 
-def writing_of(options: Mapping[str, Any], text: TargetText, stop: str) -> Writing:
+def writing_of(options: Mapping[str, Any], text: TargetTokenizer, stop: str) -> Writing:
     """The options of the user as settings of a search.
 
     Raises:
@@ -137,12 +165,13 @@ def writing_of(options: Mapping[str, Any], text: TargetText, stop: str) -> Writi
         if name not in known:
             raise InputError(f"there is no option '{name}' of writing", fix=did_you_mean(name, known))
     try:
-        return Writing(**options, stop=tuple(_ids(stop, text, "stop")))
+        _known(text, stop, "stop")
+        return Writing(**options, stop=tuple(text.ids_ending(stop)))
     except TypeError as error:
         raise InputError(f"an option of writing has a wrong type ({error})", fix="Give numbers") from None
 
 
-def constraint_of(text: TargetText, choices: Sequence[str] | None, letters: str | None) -> Constraint | None:
+def constraint_of(text: TargetTokenizer, choices: Sequence[str] | None, letters: str | None) -> Constraint | None:
     """What may be written: whole texts, or only some characters.
 
     Raises:
@@ -154,17 +183,44 @@ def constraint_of(text: TargetText, choices: Sequence[str] | None, letters: str 
         listed = [_ids(choice, text, "a choice") for choice in choices]
         return Constraint.of_texts(listed, text.vocab_size, end=END_ID)
     if letters is not None:
-        # A blank stands between words, so it is told by its place there
-        blank = text.encode("a a")[1:2] if " " in letters else []
-        return Constraint.of_ids([END_ID, *_ids(letters, text, "letters"), *blank], text.vocab_size)
+        return _spelling(text, letters)
     return None
 
 
-def _ids(words: str, text: TargetText, what: str) -> list[int]:
-    """Ids of a text or of single characters.
+def _spelling(text: TargetTokenizer, letters: str) -> Constraint:
+    """Only pieces of these characters; without the space among them, at most one word."""
+    _known(text, letters, "letters")
+    pieces = text.ids_spelling(letters)
+    first = [one for one in pieces if text.pieces[one].startswith(SPACE)]
+    if " " in letters:
+        alone = [one for one, piece in enumerate(text.pieces) if piece == SPACE]
+        return Constraint.of_ids([END_ID, *pieces, *alone], text.vocab_size)
+    inner = [one for one in pieces if one not in set(first)]
+    if not first:
+        return Constraint.of_ids([END_ID, *inner], text.vocab_size)
+    following = np.full((2, text.vocab_size), -1, np.int32)
+    following[0, [*first, *inner]] = following[1, inner] = 1
+    following[:, END_ID] = 0
+    return Constraint(following)
+
+
+def _known(text: TargetTokenizer, characters: str, what: str) -> None:
+    """Refuse characters that no text held.
 
     Raises:
         InputError: One cannot be written.
+    """
+    if text.unknown_characters([character for character in characters if character != " "]):
+        raise InputError(
+            f"{what} '{characters[:40]}' holds characters that were not in the texts learnt from", fix="Leave them out"
+        )
+
+
+def _ids(words: str, text: TargetTokenizer, what: str) -> list[int]:
+    """Ids of a text.
+
+    Raises:
+        InputError: It cannot be written.
     """
     ids = text.encode(words)
     if UNKNOWN_ID in ids:

@@ -16,10 +16,11 @@ from omnifuse.api.prepare import Prepared
 from omnifuse.api.reporting import Scored
 from omnifuse.api.scoring import Answers, answered, bare_readout, crossfitted, evaluate_decoded, target_result
 from omnifuse.api.simple import Asked
-from omnifuse.api.written import score_held_out
+from omnifuse.api.written import score_held_out, speech_language
 from omnifuse.evaluation import calibration_subsets, fit_readout
 from omnifuse.model import Ensemble
 from omnifuse.readout import RawOutputs, TargetReadout
+from omnifuse.readout.speech import SpeechLanguage
 from omnifuse.training.predict import Subset
 
 # Target to metric to (mean, deviation, number of seeds)
@@ -80,6 +81,7 @@ def measure(
         preprocessors=prepared.preprocessors,
         readouts=readouts,
         manifest={"spec": network.spec.to_json(), "num_members": len(network.members)},
+        language=_language(prepared),
     )
     if asked is not None:
         scored, results = _score_asked(model, comparison, prepared, asked, seed)
@@ -102,6 +104,12 @@ def measure(
         # In the order of the labels, whatever they ask
         results = {target.name: results[target.name] for target in prepared.schema.targets}
     return Trained(network, model, scored, results, comparison)
+
+
+def _language(prepared: Prepared) -> dict[str, SpeechLanguage]:
+    """Target that is transcribed to what all transcripts say."""
+    found = {item.name: speech_language(prepared, item, prepared.rows) for item in prepared.schema.written}
+    return {name: item for name, item in found.items() if item is not None}
 
 
 def _held_out_scores(

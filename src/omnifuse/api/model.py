@@ -13,11 +13,13 @@ from omnifuse.data.decode import Decoded
 from omnifuse.data.tables import Table, open_table
 from omnifuse.explain import Explaining, Probe
 from omnifuse.readout.raw import RawOutputs
+from omnifuse.readout.speech import SpeechLanguage
 from omnifuse.readout.target_readout import FUSED, TargetReadout
 from omnifuse.schema import Hypothesis, Prediction, Schema
 
 if TYPE_CHECKING:
     from omnifuse.model import Ensemble, MultimodalModel
+    from omnifuse.readout.transcript import Transcript
     from omnifuse.search import Hit, Index
 
 
@@ -32,6 +34,7 @@ class Model(Explaining):
         metrics: What `fit` measured, in the form of `evaluate`.
         model_id: First 12 hex digits of the artefact's digest ("" before it is saved).
         folder: The run folder, where it has one.
+        language: Target that is transcribed to what the transcripts of training rows say of those to come.
     """
 
     def __init__(
@@ -44,6 +47,7 @@ class Model(Explaining):
         manifest: dict[str, Any],
         model_id: str = "",
         folder: Path | None = None,
+        language: Mapping[str, SpeechLanguage] | None = None,
     ) -> None:
         import torch
 
@@ -56,6 +60,7 @@ class Model(Explaining):
         self.manifest = manifest
         self.model_id = model_id
         self.folder = folder
+        self.language = dict(language or {})
 
     @property
     def members(self) -> list[MultimodalModel]:
@@ -155,6 +160,45 @@ class Model(Explaining):
 
         chunks = name_rows(self, source, labels, proba=proba, media_root=media_root)
         return [answer for chunk in chunks for answer in chunk]
+
+    def transcribe(
+        self,
+        source: Any,
+        *,
+        target: str | None = None,
+        media_root: Path | None = None,
+        speech_only: bool = True,
+        **options: Any,
+    ) -> list[Transcript]:
+        """Write down what is said in the sound of every row, however long it is.
+
+        A sound longer than those learnt from is read in overlapping windows, whose words are joined; no more than a
+        few windows are in memory.
+
+        Args:
+            source: As for `predict`.
+            target: The transcript, where the model writes several.
+            media_root: As for `predict`.
+            speech_only: Leave out windows without a voice.
+            **options: As for `omnifuse.readout.speech.SpeechOptions`: `phrases` to listen for, `boost`, `lm_weight`,
+                `attention`, `beams`, `num`.
+
+        Returns:
+            One `Transcript` a row, in order.
+
+        Raises:
+            InputError: The model writes no transcript, or an option has no meaning.
+
+        Example:
+            >>> model.transcribe([{"sound": "call.wav"}], phrases=["Torvald"])[0].text  # doctest: +SKIP
+            'please tell torvald to bring six boxes'
+        """
+        from omnifuse.api.transcribing import transcribed
+
+        found = transcribed(
+            self, source, target=target, media_root=media_root, speech_only=speech_only, options=options
+        )
+        return list(found)
 
     def probe(self, decoded: Decoded, row: int) -> Probe:
         """One decoded row behind the networks' encoders, for an explanation."""

@@ -21,7 +21,7 @@ from omnifuse.data.past_texts import past_text_findings
 from omnifuse.data.preprocessors import fit_preprocessors
 from omnifuse.data.sound_tracks import SUFFIX
 from omnifuse.data.tables import Table
-from omnifuse.data.target_text import fit_target_texts, written_notes
+from omnifuse.data.target_text import TextOptions, fit_target_texts, written_notes
 from omnifuse.data.targets import encode_target
 from omnifuse.errors import InputError
 from omnifuse.evaluation import known_rows
@@ -158,7 +158,7 @@ def prepare(
     input_options: dict[str, dict[str, Any]],
     listen: Listener,
     cache: Path | None,
-    max_written: int = 256,
+    written: TextOptions | None = None,
     start: Start | None = None,
     backbones: OpenedBackbones | None = None,
     out: Path | None = None,
@@ -172,7 +172,7 @@ def prepare(
         input_options: Input name to constructor options of its preprocessor (from the preset).
         listen: Hears of stages and notes.
         cache: Folder of decoded media, or None for none.
-        max_written: Longest text of a target, in ids.
+        written: How texts of targets become ids.
         start: A trained model whose preprocessing is taken where it reads the same inputs.
         backbones: Pretrained backbones whose preprocessing is taken where it is not that of `start`.
         out: Run folder, which holds the cache of features; None for no cache.
@@ -201,9 +201,7 @@ def prepare(
         packs = with_features(packs, preprocessors, cache=feature_cache(out) if out else None, listen=listen)
     findings = [*findings, *media_findings(packs), *past_text_findings(schema)]
     notes = check_bad_cells(bad, table, schema, options)
-    texts = fit_target_texts(
-        {item.name: table.cells(item.name) for item in schema.written}, schema, max_length=max_written
-    )
+    texts = fit_target_texts({item.name: table.cells(item.name) for item in schema.written}, schema, written)
     preprocessors |= texts
     for name, text in texts.items():
         notes += written_notes(name, table.cells(name), text)

@@ -28,6 +28,7 @@ MAX_CONFUSION = 40
 MAX_CELL = 300
 # Pictures or sounds of one cell
 MOST_SHOWN = 4
+MOST_REFERENCES = 5
 SOUND_RATE_HZ = 16_000
 # Of a video the first frame is shown
 VIDEO_S = 0.5
@@ -139,12 +140,14 @@ def _examples(scored: Scored, schema: Schema, target: Target, *, media: bool) ->
 def _text_examples(scored: Scored, schema: Schema, written: WrittenRows, *, media: bool) -> tuple[Example, ...]:
     """The surest texts that are not the row's own."""
     door = MediaDoor(root=scored.table.root)
-    wrong = [place for place, truth in enumerate(written.truths) if truth not in (None, written.answers[place])]
+    pairs = enumerate(zip(written.references, written.answers, strict=True))
+    wrong = [place for place, (references, answer) in pairs if references and answer not in references]
     wrong.sort(key=lambda place: -written.confidences[place])
     found = []
     for place in wrong[:MAX_EXAMPLES]:
         row, sure = int(written.rows[place]), f"{written.confidences[place]:.0%} sure of an id"
-        shown = (cut_text(written.answers[place], MAX_CELL), cut_text(written.truths[place] or "", MAX_CELL))
+        references = " | ".join(written.references[place][:MOST_REFERENCES])
+        shown = (cut_text(written.answers[place], MAX_CELL), cut_text(references, MAX_CELL))
         found.append(Example(str(row + 1), *shown, sure, **_example(scored, schema, row, door, media)))
     return tuple(found)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from omnifuse.api.written import score_model
-from omnifuse.data.target_text import TargetText
+from omnifuse.data.bpe import TargetTokenizer
 from omnifuse.data.targets import encode_target, unknown_classes
 from omnifuse.errors import InputError
 from omnifuse.evaluation import (
@@ -244,7 +244,7 @@ def bare_readout(
     return TargetReadout(target, names, prior=tuple(float(share) for share in counts / counts.sum()))
 
 
-def labels_of(table: Table, target: Target, text: TargetText | None = None) -> np.ndarray:
+def labels_of(table: Table, target: Target, text: TargetTokenizer | None = None) -> np.ndarray:
     """Encoded labels of a table that is to be scored; `text` is the vocabulary of a target that is written.
 
     Raises:

@@ -13,6 +13,8 @@ from omnifuse.api.options import need_training
 from omnifuse.deploy.artefact import Artefact, find_model_folder, load_artefact, save_artefact
 from omnifuse.deploy.description import described, reading_manifest
 from omnifuse.errors import ArtefactError
+from omnifuse.readout.arpa import arpa_bytes, read_arpa
+from omnifuse.readout.speech import SpeechLanguage
 
 if TYPE_CHECKING:
     from omnifuse.api.model import Model
@@ -34,7 +36,14 @@ def save_model(model: Model, folder: Path) -> Path:
     }
     weights = {name: value.detach().cpu().numpy() for name, value in model.network.state_dict().items()}
     card = model_card(manifest)
-    model.model_id = save_artefact(folder, Artefact(manifest, weights, card, others=backbone_files(model.members)))
+    parts = {f"language_{number}.arpa": arpa_bytes(item.model) for number, item in enumerate(model.language.values())}
+    manifest["language"] = {
+        name: {"file": file, "units": item.units, "longest_s": item.longest_s}
+        for (name, item), file in zip(model.language.items(), parts, strict=True)
+    }
+    model.model_id = save_artefact(
+        folder, Artefact(manifest, weights, card, parts=parts | backbone_files(model.members))
+    )
     return folder
 
 
@@ -79,7 +88,28 @@ def load_model(folder: str | Path) -> Model:
         manifest=manifest,
         model_id=artefact.model_id,
         folder=Path(folder),
+        language=load_language(find_model_folder(folder), manifest),
     )
+
+
+def load_language(folder: Path, manifest: dict[str, Any]) -> dict[str, SpeechLanguage]:
+    """Target that is transcribed to the language model of its transcripts.
+
+    Args:
+        folder: The model folder, whose digests were checked.
+        manifest: Names the files.
+
+    Raises:
+        ArtefactError: A file is not part of the model, or no language model.
+    """
+    found = {}
+    with reading_manifest():
+        for name, entry in dict(manifest.get("language", {})).items():
+            if entry["file"] not in manifest["files"]:
+                raise ArtefactError(f"the language model of '{name}' is not part of the model", fix="Fit again")
+            model = read_arpa(folder / entry["file"])
+            found[str(name)] = SpeechLanguage(model, str(entry["units"]), float(entry["longest_s"]))
+    return found
 
 
 def spec_of(manifest: dict[str, Any]) -> ModelSpec:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from omnifuse.cli.options import interval_text, print_json, print_table, score_text
+
+NUM_WORST = 5
 
 
 def evaluate(
@@ -36,7 +39,24 @@ def evaluate(
             print_table("", ("with only", *metrics), subsets)
         if words := interval_text(target):
             typer.echo(words)
+        _print_details(target.get("details", {}))
         for note in target.get("notes", ()):
             typer.echo(note)
         if target.get("calibration", {}).get("ece") is not None:
             typer.echo(f"calibration error (ECE): {target['calibration']['ece']:.3f}")
+
+
+def _print_details(details: dict[str, Any]) -> None:
+    """Of texts: what is done to them before they are compared, each kind of error, and the worst utterances."""
+    if "words" in details:
+        kinds = ("substitutions", "deletions", "insertions")
+        counted = ", ".join(f"{details[kind]} {kind}" for kind in kinds)
+        typer.echo(f"of {details['words']} words: {counted}")
+    if "normaliser" in details:
+        typer.echo(f"texts are compared by the normaliser '{details['normaliser']}'")
+    worst = [
+        (str(item["row"] + 1), f"{item['errors']}/{item['words']}", item["reference"] or "(nothing)", item["answer"])
+        for item in details.get("worst", ())[:NUM_WORST]
+    ]
+    if worst:
+        print_table("", ("worst row", "errors", "said", "written"), worst)

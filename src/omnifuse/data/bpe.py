@@ -169,6 +169,17 @@ class TargetTokenizer:
         texts = (self._marked(self.normalise(value)) for value in values if value is not None)
         return Counter(character for text in texts for character in text if character not in known)
 
+    def ids_spelling(self, characters: str) -> list[int]:
+        """Ids of pieces that consist of some characters alone, the space before a word left aside."""
+        allowed = set(characters) - {" "}
+        texts = ((index, self.pieces[index].removeprefix(SPACE)) for index in range(NUM_SPECIAL, len(self.pieces)))
+        return [index for index, text in texts if text and set(text) <= allowed]
+
+    def ids_ending(self, characters: str) -> list[int]:
+        """Ids of pieces that end with one of some characters."""
+        marked = tuple(characters.replace(" ", SPACE))
+        return [index for index in range(NUM_SPECIAL, len(self.pieces)) if self.pieces[index].endswith(marked)]
+
     @property
     def vocab_size(self) -> int:
         """Number of ids, the special ones included."""

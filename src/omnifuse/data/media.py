@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from omnifuse.data.media_audio import array_sound, decode_audio, sound_rate
+from omnifuse.data.media_audio import array_sound, decode_audio, read_blocks, sound_rate
 from omnifuse.data.media_container import VideoInfo, read_info, sound_rate_of, video_format
 from omnifuse.data.media_image import array_pixels, decode_image, picture_pixels
 from omnifuse.data.media_paths import open_medium, read_medium, shown_name
@@ -151,6 +151,31 @@ class MediaDoor:
         if remark and remarks is not None:
             remarks.append(remark)
         return sound
+
+    def sound_blocks(self, cell: Any, rate_hz: int) -> Iterator[np.ndarray]:
+        """A sound of any length, block by block; only the track of a video is decoded at once and cut as in `audio`.
+
+        Args:
+            cell: As for `audio`.
+            rate_hz: Rate of the result.
+
+        Yields:
+            float32 (S,) finite.
+
+        Raises:
+            MediaError: The sound is refused or cannot be read.
+        """
+        if _frames_of(cell)[0] is not None:
+            raise NoSoundError("An array of frames has no sound track")
+        samples, rate = _array_of(cell)
+        if samples is not None:
+            yield array_sound(samples, rate or rate_hz, rate_hz=rate_hz, max_s=len(samples) / (rate or rate_hz) + 1)[0]
+            return
+        with self._content_of(cell, "sound") as (source, start, where):
+            if video_format(start) is None:
+                yield from read_blocks(source, start, rate_hz=rate_hz, where=where)
+                return
+        yield self.audio(cell, rate_hz)
 
     def _decoded_audio(self, cell: Any, budget: dict[str, Any]) -> tuple[np.ndarray, str]:
         with self._content_of(cell, "sound") as (source, start, where):

@@ -19,6 +19,8 @@ MOST_HERTZ = 1_000_000
 # Values decoded at once, over all channels
 _BLOCK_VALUES = 1 << 18
 MOST_CHANNELS = 64
+# Of a sound that is read block by block: a week
+_LONGEST_S, _MOST_BYTES = 604_800.0, 1 << 46
 # Floats beyond this are noise of a broken writer; full scale is 1
 _LOUDEST = 1e4
 
@@ -105,6 +107,32 @@ def decode_audio(
     """
     with _opened(source, start, where) as file:
         return resample_blocks(_blocks(file, max_s, max_bytes, where), int(file.samplerate), rate_hz, where)
+
+
+def read_blocks(
+    source: int | bytes | bytearray, start: bytes, *, rate_hz: int, where: str = ""
+) -> Iterator[np.ndarray]:
+    """A sound of any length, block by block, in bounded memory.
+
+    Args:
+        source: File descriptor (left open) or content.
+        start: Its first bytes.
+        rate_hz: Rate of the result.
+        where: For error messages.
+
+    Yields:
+        float32 (S,) finite, the mean of the channels; S = 0 may occur.
+
+    Raises:
+        MediaError: Not a sound of a known format, or damaged.
+    """
+    with _opened(source, start, where) as file:
+        rate = int(file.samplerate)
+        stream = None if rate == rate_hz else soxr.ResampleStream(rate, rate_hz, 1, dtype="float32")
+        for mono, _, _ in _blocks(file, _LONGEST_S, _MOST_BYTES, where):
+            yield mono if stream is None else stream.resample_chunk(mono)
+        if stream is not None:
+            yield stream.resample_chunk(np.empty(0, np.float32), last=True)
 
 
 def array_sound(samples: np.ndarray, rate: int, *, rate_hz: int, max_s: float) -> tuple[np.ndarray, str]:

@@ -1,4 +1,4 @@
-"""Named ways to write a text before it is learnt or compared: "none", "lower" and "basic".
+"""Named ways to write a text before it is learnt or compared: "none", "plain", "lower" and "basic".
 
 A word error rate means nothing without the name of the normaliser behind it: "Don't!" and "don't" are one word or two.
 """
@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable
 
+from omnifuse.data.text import clean_text
 from omnifuse.errors import InputError, did_you_mean
 
 _BLANKS = re.compile(r"\s+")
@@ -33,6 +34,11 @@ def _none(text: str) -> str:
     return text
 
 
+def _plain(text: str) -> str:
+    """What cannot be seen left out, each run of blanks one, none outside."""
+    return " ".join(clean_text(text).split())
+
+
 def _lower(text: str) -> str:
     """NFKC, case folded, blanks of any kind and number to one space, none outside."""
     folded = unicodedata.normalize("NFKC", _CONTROL.sub(" ", text)).casefold()
@@ -53,15 +59,16 @@ def _basic(text: str) -> str:
     return " ".join("".join(kept).split())
 
 
-NORMALISERS: dict[str, Callable[[str], str]] = {"none": _none, "lower": _lower, "basic": _basic}
+NORMALISERS: dict[str, Callable[[str], str]] = {"none": _none, "plain": _plain, "lower": _lower, "basic": _basic}
 
 
 def normaliser(name: str) -> Callable[[str], str]:
     """The normaliser of a name.
 
     Args:
-        name: "none" (as it stands), "lower" (Unicode NFKC, case folded, single spaces) or "basic" (as "lower", without
-            punctuation and symbols; the usual one for error rates of words).
+        name: "none" (as it stands), "plain" (no invisible characters, single spaces), "lower" (Unicode NFKC, case
+            folded, single spaces) or "basic" (as "lower", without punctuation and symbols; the usual one for error
+            rates of words).
 
     Raises:
         InputError: There is none of this name.

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from omnifuse.data.audio import AudioPreprocessor
+from omnifuse.data.bpe import TargetTokenizer
 from omnifuse.data.date import DatePreprocessor
 from omnifuse.data.image import ImagePreprocessor
 from omnifuse.data.media_parts import each_part
@@ -21,7 +22,6 @@ from omnifuse.data.pretrained_video import PretrainedVideo
 from omnifuse.data.series import SeriesPreprocessor
 from omnifuse.data.table import TablePreprocessor
 from omnifuse.data.tags import TagsPreprocessor
-from omnifuse.data.target_text import CharacterText
 from omnifuse.data.text import TextPreprocessor
 from omnifuse.data.video import VideoPreprocessor
 from omnifuse.errors import ArtefactError, InputError, MediaError, did_you_mean
@@ -84,7 +84,7 @@ PREPROCESSORS: dict[str, type] = {
     TagsPreprocessor.kind: TagsPreprocessor,
     SeriesPreprocessor.kind: SeriesPreprocessor,
     # Of targets that are written
-    CharacterText.kind: CharacterText,
+    TargetTokenizer.kind: TargetTokenizer,
     # Of pretrained backbones, whose `kind` is that of the medium
     **{item.stored_kind: item for item in (PretrainedText, PretrainedImage, WhisperSound, WaveSound, PretrainedVideo)},
 }

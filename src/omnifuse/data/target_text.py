@@ -1,177 +1,86 @@
-"""Texts that a model writes: ids of their characters, and back.
-
-What a task, a search and a readout need of a vocabulary is `TargetText`; whatever offers it may stand in its place.
-"""
+"""Texts that a model writes: a vocabulary for each such target, and cells to arrays of ids and back."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from statistics import fmean
+from typing import Any
 
 import numpy as np
 
-from omnifuse.data.text import clean_text
-from omnifuse.errors import InputError
-from omnifuse.schema import Schema
+from omnifuse.data.bpe import END_ID, NUM_SPECIAL, UNITS, TargetTokenizer
+from omnifuse.data.normalisers import normaliser
+from omnifuse.errors import InputError, did_you_mean
+from omnifuse.schema import Schema, Target, TaskKind
 
-# Ids that no text holds: CTC's blank, what was never seen in training, before the first and behind the last
-BLANK_ID, UNKNOWN_ID, START_ID, END_ID = 0, 1, 2, 3
-NUM_SPECIAL = 4
-MAX_CHARACTERS = 4000
-
-
-class TargetText(Protocol):
-    """A vocabulary for writing. Ids below `NUM_SPECIAL` are special, all others are pieces of texts."""
-
-    kind: ClassVar[str]
-
-    @property
-    def max_length(self) -> int:
-        """Most ids of a text."""
-        ...
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of ids, the special ones included."""
-        ...
-
-    def normalise(self, value: Any) -> str:
-        """The text that `decode` gives back, where all of it is known and it is not cut."""
-        ...
-
-    def encode(self, value: Any) -> list[int]:
-        """At most `max_length` ids of a text, without start and end; what was never seen is `UNKNOWN_ID`."""
-        ...
-
-    def is_cut(self, value: Any) -> bool:
-        """True where the text is longer than what `encode` gives."""
-        ...
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids; start, end and blank are left out."""
-        ...
-
-    def unknown_characters(self, values: Iterable[Any]) -> Counter[str]:
-        """Characters of some texts that cannot be written, with how often they occur; None is skipped."""
-        ...
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values with the key "kind"."""
-        ...
+AUTO = "auto"
+# Most characters and pieces of a vocabulary; Chinese texts have a few thousand characters
+MAX_CHARACTERS, MAX_PIECES = 4000, 1024
+# Long texts in such numbers that a piece is seen often: pieces make them several times shorter to learn and to write
+_MANY_TEXTS, _LONG_CHARS = 300, 32.0
+# Words that are a list to choose from, each said so often
+_FEW_WORDS, _OFTEN = 50, 20
 
 
 @dataclass(frozen=True)
-class CharacterText:
-    """One id a character.
+class TextOptions:
+    """How texts that are written become ids.
 
     Args:
-        characters: Those that can be written, in the order of their ids.
-        max_length: Most characters of a text that is learnt from or written; longer ones are cut, which
-            `written_notes` counts.
-
-    Example:
-        >>> text = CharacterText.fit(["a cab", "bad"])
-        >>> text.encode("a bag"), text.decode(text.encode("a bag"))
-        ([5, 4, 6, 5, 1], 'a ba')
+        units: "characters", "bpe", or "auto": see `usual_units`.
+        normaliser: Name in `data.normalisers`: what is done to a text before it is learnt.
+        max_length: Most ids of a text that is learnt from or written; longer ones are cut, which `written_notes`
+            counts.
     """
 
-    characters: str
+    units: str = AUTO
+    normaliser: str = "plain"
     max_length: int = 256
 
-    kind: ClassVar[str] = "characters"
-
     def __post_init__(self) -> None:
-        if self.max_length < 1:
-            raise InputError(f"max_length must be at least 1, received {self.max_length}")
-        if len(set(self.characters)) != len(self.characters):
-            raise InputError("a character comes twice")
+        """Refuse what cannot be meant."""
+        if self.units not in (AUTO, *UNITS):
+            raise InputError(f"there are no units '{self.units}' of text", fix=did_you_mean(self.units, (AUTO, *UNITS)))
+        normaliser(self.normaliser)
 
-    @classmethod
-    def fit(cls, cells: Iterable[Any], *, max_length: int = 256) -> CharacterText:
-        """Learn which characters there are.
-
-        Args:
-            cells: Texts, None where missing.
-            max_length: Most characters of a text.
-        """
-        counts: Counter[str] = Counter()
-        for cell in cells:
-            if cell is not None:
-                counts.update(plain_text(cell))
-        kept = sorted(sorted(counts, key=lambda letter: (-counts[letter], letter))[:MAX_CHARACTERS])
-        return cls("".join(kept), max_length)
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of ids, the special ones included."""
-        return NUM_SPECIAL + len(self.characters)
-
-    @cached_property
-    def _ids(self) -> dict[str, int]:
-        return {letter: NUM_SPECIAL + place for place, letter in enumerate(self.characters)}
-
-    def normalise(self, value: Any) -> str:
-        """See `plain_text`."""
-        return plain_text(value)
-
-    def encode(self, value: Any) -> list[int]:
-        """At most `max_length` ids of a text without outer blanks."""
-        ids = self._ids
-        return [ids.get(letter, UNKNOWN_ID) for letter in plain_text(value)[: self.max_length]]
-
-    def is_cut(self, value: Any) -> bool:
-        """True where the text is longer than what `encode` gives."""
-        return len(plain_text(value)) > self.max_length
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text of ids; special ones are left out."""
-        return "".join(self.characters[int(one) - NUM_SPECIAL] for one in ids if int(one) >= NUM_SPECIAL)
-
-    def unknown_characters(self, values: Iterable[Any]) -> Counter[str]:
-        """Characters of some texts that cannot be written, with how often they occur; None is skipped."""
-        texts = (plain_text(value) for value in values if value is not None)
-        return Counter(letter for text in texts for letter in text if letter not in self._ids)
-
-    def __call__(self, value: Any) -> dict[str, np.ndarray]:
-        """``ids`` int32 (L,) of one text, cut at `max_length`."""
-        return {"ids": np.asarray(self.encode(value), dtype=np.int32)}
-
-    def empty(self) -> dict[str, np.ndarray]:
-        """The arrays of no cell."""
-        return {"ids": np.zeros(0, np.int32)}
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON values."""
-        return {"kind": self.kind, "characters": self.characters, "max_length": self.max_length}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> CharacterText:
-        """Inverse of `to_json`."""
-        return cls(str(data["characters"]), int(data["max_length"]))
+    def fit(self, cells: Sequence[Any], target: Target) -> TargetTokenizer:
+        """The vocabulary of a target's cells, None where missing."""
+        units = self.units if self.units != AUTO else usual_units(cells, target)
+        room = NUM_SPECIAL + (MAX_CHARACTERS if units == "characters" else MAX_PIECES)
+        return TargetTokenizer.fit(
+            cells, units=units, vocab_size=room, normaliser=self.normaliser, max_length=self.max_length
+        )
 
 
-def plain_text(cell: Any) -> str:
-    """The text of a cell: what cannot be seen left out, each run of blanks one, none at the ends.
+def usual_units(cells: Sequence[Any], target: Target) -> str:
+    """The units of "auto".
 
-    Example:
-        >>> plain_text("  a  red car ")
-        'a red car'
+    Pieces of words where there are many long texts, and for transcripts of a few words that come again and again, such
+    as digits: each is then one piece, however quickly it is said. Else characters, which spell words never heard.
+
+    Args:
+        cells: None where missing.
+        target: Whose they are.
     """
-    return " ".join(clean_text(cell).split())
+    known = [str(cell) for cell in cells if cell is not None]
+    if target.kind is TaskKind.TRANSCRIPTION:
+        words = Counter(word for text in known for word in text.split())
+        is_list = 0 < len(words) <= _FEW_WORDS and min(words.values()) >= _OFTEN
+        return "bpe" if is_list else "characters"
+    return "bpe" if len(known) >= _MANY_TEXTS and fmean(map(len, known)) >= _LONG_CHARS else "characters"
 
 
 def fit_target_texts(
-    cells: Mapping[str, Sequence[Any]], schema: Schema, *, max_length: int = 256
-) -> dict[str, CharacterText]:
+    cells: Mapping[str, Sequence[Any]], schema: Schema, options: TextOptions | None = None
+) -> dict[str, TargetTokenizer]:
     """A vocabulary for each target that is written.
 
     Args:
         cells: Target to its cells, None where missing.
         schema: Names the targets.
-        max_length: Most ids of a text.
+        options: Units, normaliser, longest text.
 
     Raises:
         InputError: A target has the name of an input, or no cell holds a character.
@@ -181,16 +90,16 @@ def fit_target_texts(
     for target in schema.written:
         if target.name in inputs:
             raise InputError(f"the label '{target.name}' has the name of an input", fix="Rename the column")
-        text = CharacterText.fit(cells[target.name], max_length=max_length)
+        text = (options or TextOptions()).fit(cells[target.name], target)
         if text.vocab_size == NUM_SPECIAL:
             raise InputError(f"no cell of the label '{target.name}' holds a character", fix="Give rows with a text")
         longest = max(len(text.encode(cell)) for cell in cells[target.name] if cell is not None)
         # A network that finds no end shall not write on and on
-        found[target.name] = replace(text, max_length=min(max_length, 2 * longest))
+        found[target.name] = replace(text, max_length=min(text.max_length, 2 * longest))
     return found
 
 
-def encode_texts(cells: Sequence[Any], text: TargetText) -> np.ndarray:
+def encode_texts(cells: Sequence[Any], text: TargetTokenizer) -> np.ndarray:
     """Texts as one array.
 
     Args:
@@ -211,12 +120,12 @@ def encode_texts(cells: Sequence[Any], text: TargetText) -> np.ndarray:
     return encoded
 
 
-def decode_texts(encoded: np.ndarray, text: TargetText) -> list[str | None]:
+def decode_texts(encoded: np.ndarray, text: TargetTokenizer) -> list[str | None]:
     """Inverse of `encode_texts` as far as characters are known and texts were not cut; None where missing."""
     return [text.decode(row[row >= 0]) if row[0] >= 0 else None for row in encoded]
 
 
-def written_notes(name: str, cells: Sequence[Any], text: TargetText) -> list[str]:
+def written_notes(name: str, cells: Sequence[Any], text: TargetTokenizer) -> list[str]:
     """Sentences on texts that are cut and on characters that cannot be written."""
     known = [cell for cell in cells if cell is not None]
     cut = sum(map(text.is_cut, known))

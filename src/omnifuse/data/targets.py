@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from omnifuse.data.bpe import TargetTokenizer
 from omnifuse.data.categories import category_text
 from omnifuse.data.numbers import parse_numbers
-from omnifuse.data.target_text import TargetText, encode_texts
+from omnifuse.data.target_text import encode_texts
 from omnifuse.schema import Target, TaskKind
 
 _TAG_MARKS = re.compile(r"[|;,]")
@@ -39,7 +40,7 @@ def tag_texts(cell: Any) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(text for text in texts if text))
 
 
-def encode_target(cells: list[Any], target: Target, text: TargetText | None = None) -> np.ndarray:
+def encode_target(cells: list[Any], target: Target, text: TargetTokenizer | None = None) -> np.ndarray:
     """Encode label cells.
 
     Args:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,15 +35,15 @@ class Artefact:
         manifest: Plain JSON: schema, specification, preprocessors, readouts, metrics, data fingerprint, versions.
         weights: Name to array.
         card: The model card, Markdown.
-        others: File name to content of what else belongs to the model: weights of backbones. Not read back.
         model_id: First 12 hex digits of the digest over manifest and weights.
+        parts: Name to content of further files, as language models and backbones; `load_artefact` checks and leaves them on disk.
     """
 
     manifest: dict[str, Any]
     weights: dict[str, np.ndarray]
     card: str = ""
     model_id: str = ""
-    others: dict[str, bytes] = field(default_factory=dict)
+    parts: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def _digest(manifest: dict[str, Any]) -> str:
@@ -75,9 +76,9 @@ def save_artefact(folder: Path, artefact: Artefact) -> str:
     """
     make_folder(folder)
     preprocessors, files = _split_tokenizers(artefact.manifest.get("preprocessors", {}))
-    files |= artefact.others
     files[WEIGHTS] = encode_weights(artefact.weights)
     files[CARD] = artefact.card.encode("utf-8")
+    files |= artefact.parts
     manifest = {**artefact.manifest, "format": FORMAT, "preprocessors": preprocessors}
     manifest["files"] = {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files.items())}
     manifest["digest"] = _digest(manifest)

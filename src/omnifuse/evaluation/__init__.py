@@ -14,7 +14,7 @@ from omnifuse.evaluation.reliability import (
     risk_coverage_area,
 )
 from omnifuse.evaluation.verdict import ENOUGH_ROWS, LEVEL, STRICT_LEVEL, FusionVerdict, fusion_verdict
-from omnifuse.evaluation.written import written_scores
+from omnifuse.evaluation.written import references_of, written_details, written_scores
 
 __all__ = [
     "ENOUGH_ROWS",
@@ -43,10 +43,12 @@ __all__ = [
     "measure_rate",
     "paired_test",
     "peak_memory_mb",
+    "references_of",
     "reliability_bins",
     "risk_coverage_area",
     "score",
     "simple_baselines",
     "with_intervals",
+    "written_details",
     "written_scores",
 ]

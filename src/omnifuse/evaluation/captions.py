@@ -109,26 +109,38 @@ def bleu(
         >>> [round(value, 3) for value in bleu([["a red car on the road".split()]], ["a red car on a road".split()])]
         [0.833, 0.707, 0.63, 0.537]
     """
+    one, two, three, four = bleu_of(bleu_sums(references, answers).sum(axis=0)[:, None])[:, 0].tolist()
+    return one, two, three, four
+
+
+def bleu_sums(references: Sequence[Sequence[Sequence[str]]], answers: Sequence[Sequence[str]]) -> np.ndarray:
+    """What each caption adds to BLEU: float64 (U, 10): right n-grams, given n-grams, own length, that of the reference.
+
+    Args:
+        references: Of each picture its texts as words.
+        answers: U captions as words.
+    """
     _check(references, answers)
-    given, right = np.zeros(NUM_GRAMS), np.zeros(NUM_GRAMS)
-    length = closest = 0
-    for texts, words in zip(references, answers, strict=True):
+    sums = np.zeros((len(answers), 2 * NUM_GRAMS + 2))
+    for row, texts, words in zip(sums, references, answers, strict=True):
         most: Counter[Gram] = Counter()
         for text in texts:
             most |= grams_of(text)
-        length += len(words)
-        closest += min((abs(len(text) - len(words)), len(text)) for text in texts)[1]
         for gram, count in grams_of(words).items():
-            right[len(gram) - 1] += min(count, most[gram])
-        given += [max(0, len(words) - size) for size in range(NUM_GRAMS)]
-    shares = (right + _TINY) / (given + _SMALL)
-    ratio = (length + _TINY) / (closest + _SMALL)
+            row[len(gram) - 1] += min(count, most[gram])
+        row[NUM_GRAMS : 2 * NUM_GRAMS] = [max(0, len(words) - size) for size in range(NUM_GRAMS)]
+        row[-2:] = len(words), min((abs(len(text) - len(words)), len(text)) for text in texts)[1]
+    return sums
+
+
+def bleu_of(sums: np.ndarray) -> np.ndarray:
+    """BLEU-1 to BLEU-4 (4, S) of added sums (10, S) of `bleu_sums`."""
+    shares = (sums[:NUM_GRAMS] + _TINY) / (sums[NUM_GRAMS : 2 * NUM_GRAMS] + _SMALL)
+    ratio = (sums[-2] + _TINY) / (sums[-1] + _SMALL)
     # The penalty of captions that are too short; nothing at all has none of any n-gram
-    brevity = math.exp(max(1 - 1 / ratio, -700.0)) if ratio < 1 else 1.0
-    one, two, three, four = (
-        float(np.prod(shares[: size + 1]) ** (1 / (size + 1)) * brevity) for size in range(NUM_GRAMS)
-    )
-    return one, two, three, four
+    brevity = np.exp(np.clip(1 - 1 / ratio, -700.0, 0.0))
+    powers = 1 / np.arange(1, NUM_GRAMS + 1)[:, None]
+    return np.asarray(np.cumprod(shares, axis=0) ** powers * brevity)
 
 
 def rouge_l(references: Sequence[Sequence[Sequence[str]]], answers: Sequence[Sequence[str]]) -> np.ndarray:

@@ -20,8 +20,8 @@ MAIN_METRIC = {
     TaskKind.TAGGING: "f1_micro",
     TaskKind.REGRESSION: "r2",
     TaskKind.ORDINAL: "quadratic_weighted_kappa",
-    TaskKind.CAPTIONING: "exact_match",
-    TaskKind.TRANSCRIPTION: "exact_match",
+    TaskKind.CAPTIONING: "cider_d",
+    TaskKind.TRANSCRIPTION: "word_error_rate",
     TaskKind.ANSWERING: "exact_match",
 }
 LEAST_PROBABILITY = float(np.finfo(np.float64).eps)

@@ -22,11 +22,15 @@ _LN10 = math.log(10.0)
 
 
 def write_arpa(model: NgramModel, path: str | Path) -> None:
-    """Write a language model.
+    """Write a language model; see `arpa_bytes`."""
+    write_atomically(Path(path), arpa_bytes(model))
+
+
+def arpa_bytes(model: NgramModel) -> bytes:
+    """A language model as the content of an ARPA file.
 
     Args:
         model: Its tokens must not hold blanks; write the token of a space as "\\u2581" or "<space>".
-        path: Of the file.
 
     Raises:
         InputError: A token holds a blank or is empty.
@@ -50,7 +54,7 @@ def write_arpa(model: NgramModel, path: str | Path) -> None:
             lines.append(f"{value:.9g}\t{words}" + ("" if backoff is None else f"\t{backoff / _LN10:.9g}"))
         lines.append("")
     lines.append("\\end\\")
-    write_atomically(Path(path), ("\n".join(lines) + "\n").encode())
+    return ("\n".join(lines) + "\n").encode()
 
 
 def read_arpa(path: str | Path) -> NgramModel:

@@ -62,7 +62,7 @@ class TokenScorer:
     """A language model of the very tokens that the search puts together.
 
     Args:
-        model: Of sequences of pieces' texts, see `piece_sequences`.
+        model: Of sequences of pieces' texts.
         pieces: Text of each token.
         weight: Of the language model's natural logarithms.
         bonus: Added for each token: without it, a language model favours short texts.

@@ -12,7 +12,8 @@ from omnifuse.schema import TaskKind
 
 # With the smaller of two classes below this share, always giving the larger one already looks accurate
 UNEVEN_SHARE = 0.35
-_SHARES = ("accuracy", "balanced_accuracy", "f1_micro", "exact_match")
+_SHARES = ("accuracy", "balanced_accuracy", "f1_micro", "exact_match", "word_error_rate", "character_error_rate")
+_NAMES = {"roc_auc": "ROC AUC", "bleu_4": "BLEU-4", "rouge_l": "ROUGE-L", "cider_d": "CIDEr-D"}
 
 
 def main_metric(task: str, metrics: Mapping[str, Any]) -> str:
@@ -53,7 +54,7 @@ def metric_words(metric: str) -> str:
         >>> metric_words("balanced_accuracy"), metric_words("roc_auc")
         ('balanced accuracy', 'ROC AUC')
     """
-    return "ROC AUC" if metric == "roc_auc" else metric.replace("_", " ")
+    return _NAMES.get(metric, metric.replace("_", " "))
 
 
 def value_words(metric: str, value: float) -> str:

@@ -14,6 +14,7 @@ from omnifuse.report import charts
 from omnifuse.report.fusions import fusion_cells
 from omnifuse.report.growth import curve_points, growth_words
 from omnifuse.report.metrics import is_simple, main_metric, metric_words
+from omnifuse.schema import TaskKind
 
 # Name, value, interval low and high, whether it is blue
 Bar = tuple[str, float, float, float, bool]
@@ -187,6 +188,7 @@ def _target(target: TargetData) -> dict[str, Any]:
         "reliability": charts.reliability(target.reliability) if target.reliability else "",
         "ece": "-" if ece is None else f"{ece:.3f}",
         "examples": target.examples,
+        "is_written": TaskKind(target.result["task"]).writes,
         "growth": charts.growth(curve, title=words) if len(curve) > 1 else "",
         "growth_words": growth_words(curve, metric, result["curve"][0]["scored"]) if curve else "",
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from omnifuse.data.target_text import END_ID, START_ID
+from omnifuse.data.bpe import END_ID, START_ID
 from omnifuse.readout.writing import Draft, Writing
 from omnifuse.tasks.following import Following
 from omnifuse.tasks.scorer import Scorer

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from omnifuse.data.target_text import BLANK_ID, END_ID, START_ID
+from omnifuse.data.bpe import BLANK_ID, END_ID, START_ID
 
 # Instead of minus infinity, whose differences are no numbers
 NEVER = -1e30

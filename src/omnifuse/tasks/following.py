@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from omnifuse.data.target_text import BLANK_ID, END_ID, START_ID, UNKNOWN_ID
+from omnifuse.data.bpe import BLANK_ID, END_ID, START_ID, UNKNOWN_ID
 from omnifuse.readout.writing import Constraint
 
 NEVER_WRITTEN = (BLANK_ID, START_ID, UNKNOWN_ID)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from omnifuse.data.target_text import END_ID, START_ID
+from omnifuse.data.bpe import END_ID, START_ID
 from omnifuse.readout.writing import GREEDY, Draft, Writing
 from omnifuse.tasks.beam_search import normalised
 from omnifuse.tasks.following import Following

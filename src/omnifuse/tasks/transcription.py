@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from omnifuse.data.target_text import BLANK_ID, END_ID
+from omnifuse.data.bpe import BLANK_ID, END_ID
 from omnifuse.schema import Target, TaskKind
 from omnifuse.tasks.ctc_prefix import CTCPrefixScorer
 from omnifuse.tasks.heads import TaskOutput, weighted_mean

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from omnifuse.data.target_text import START_ID, UNKNOWN_ID, TargetText
+from omnifuse.data.bpe import START_ID, UNKNOWN_ID, TargetTokenizer
 from omnifuse.layers import TextDecoder
 from omnifuse.tasks.heads import TaskOutput
 from omnifuse.tasks.scorer import DecoderScorer, Scorer
@@ -31,7 +31,7 @@ class WriterOptions:
         sound: The field that is transcribed.
     """
 
-    text: TargetText
+    text: TargetTokenizer
     num_heads: int = 4
     depth: int = 2
     dropout: float = 0.0

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
+from omnifuse.data.bpe import END_ID, START_ID, TargetTokenizer
 from omnifuse.data.pack import Pack
-from omnifuse.data.target_text import END_ID, START_ID, TargetText
 from omnifuse.model import MultimodalModel
 from omnifuse.readout.writing import BEAM, SAMPLE, Constraint, Draft, Writing
 from omnifuse.tasks import TranscriptionTask
@@ -53,7 +53,7 @@ def write_texts(
     """
     used = {name: packs[name] for name in members[0].fields}
     tasks = [writing_task(member, target) for member in members]
-    vocabulary: TargetText = tasks[0].text  # type: ignore[assignment]
+    vocabulary: TargetTokenizer = tasks[0].text  # type: ignore[assignment]
     device = next(members[0].parameters()).device
     following = Following(vocabulary.vocab_size, stop=writing.stop, constraint=constraint, device=device)
     max_length = writing.max_length or vocabulary.max_length + 1

@@ -7,17 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omnifuse.data.bpe import END_ID, NUM_SPECIAL, REPLACEMENT, SPACE, SPECIAL_PIECES, UNKNOWN_ID
 from omnifuse.data.preprocessors import preprocessors_from_json, preprocessors_to_json
 from omnifuse.data.target_text import (
-    END_ID,
     MAX_CHARACTERS,
-    NUM_SPECIAL,
-    UNKNOWN_ID,
-    CharacterText,
+    TextOptions,
     decode_texts,
     encode_texts,
     fit_target_texts,
-    plain_text,
     written_notes,
 )
 from omnifuse.errors import ArtefactError, InputError
@@ -30,25 +27,44 @@ def schema(*targets):
     return Schema((Field("note", Modality.TEXT), Field("width", Modality.NUMBER)), targets)
 
 
-@given(st.lists(st.text(max_size=40), min_size=1, max_size=6))
-def test_what_was_learnt_comes_back(cells):
-    text = CharacterText.fit(cells)
+def learnt(cells, **options):
+    return TextOptions(**options).fit(cells, CAPTION)
+
+
+@given(st.lists(st.text(max_size=40), min_size=1, max_size=6), st.sampled_from(["characters", "bpe"]))
+def test_what_was_learnt_comes_back(cells, units):
+    text = learnt(cells, units=units)
     back = decode_texts(encode_texts(cells, text), text)
-    assert back == [plain_text(cell) for cell in cells]
-    assert text.vocab_size == NUM_SPECIAL + len(text.characters)
+    assert back == [text.normalise(cell).replace(SPACE, REPLACEMENT) for cell in cells]
+
+
+def test_units_are_chosen_by_number_and_length():
+    short, long = ["a red car"] * 400, ["a red car on a long road in the evening"] * 400
+    said = Target("said", TaskKind.TRANSCRIPTION)
+    digits = ["nine four", "four nine nine"] * 20
+    given = ((short, CAPTION), (long, CAPTION), (digits, said), ([*digits, "torvald"], said), (digits, CAPTION))
+    assert [TextOptions().fit(*one).units for one in given] == ["characters", "bpe", "bpe", "characters", "characters"]
+    # Each digit is one piece
+    text = TextOptions().fit(digits, said)
+    assert len(text.encode("nine four")) == 2
+    assert TextOptions().fit(long[:20], CAPTION).units == "characters"
+    assert learnt(["Don't!"], normaliser="basic").normalise("DON'T, stop") == "don't stop"
+    for wrong in ({"units": "letters"}, {"normaliser": "basik"}):
+        with pytest.raises(InputError, match="there"):
+            TextOptions(**wrong)
 
 
 def test_missing_empty_and_unknown():
-    text = CharacterText.fit(["a bad cab"])
+    text = learnt(["a bad cab"])
     encoded = encode_texts(["a", None, "", "xa"], text)
     assert encoded.dtype == np.int32
-    assert encoded.tolist() == [[5, END_ID, -1], [-1, -1, -1], [END_ID, -1, -1], [UNKNOWN_ID, 5, END_ID]]
-    assert decode_texts(encoded, text) == ["a", None, "", "a"]
+    assert encoded.tolist() == [[4, END_ID, -1], [-1, -1, -1], [END_ID, -1, -1], [UNKNOWN_ID, 4, END_ID]]
+    assert decode_texts(encoded, text) == ["a", None, "", REPLACEMENT + "a"]
     assert encode_texts([None, None], text).shape == (2, 1)
 
 
 def test_long_texts_are_cut_counted_and_have_no_end():
-    text = CharacterText.fit(["abcd"], max_length=3)
+    text = learnt(["abcd"], max_length=3)
     encoded = encode_texts(["abcd", "abc"], text)
     assert encoded.shape == (2, 4)
     assert [END_ID in row for row in encoded.tolist()] == [False, True]
@@ -68,9 +84,9 @@ def test_no_text_is_written_twice_as_long_as_any_that_was_learnt():
 
 def test_many_characters_and_a_long_text_are_bounded():
     letters = "".join(chr(0x4E00 + number) for number in range(MAX_CHARACTERS + 500))
-    text = CharacterText.fit([letters, "aaa"])
-    assert len(text.characters) == MAX_CHARACTERS
-    assert "a" in text.characters
+    text = learnt([letters, "aaa"])
+    assert text.vocab_size == NUM_SPECIAL + MAX_CHARACTERS
+    assert "a" in text.pieces
     assert encode_texts(["a" * 10_000], text).shape == (1, 256)
 
 
@@ -88,8 +104,10 @@ def test_a_vocabulary_for_each_target_that_is_written():
     assert [item.name for item in schema(Target("table", TaskKind.CAPTIONING)).inputs] == ["note", "table_"]
 
 
-@pytest.mark.parametrize("changed", [{"max_length": 0}, {"characters": "aa"}, {"characters": None, "max_length": "x"}])
+@pytest.mark.parametrize(
+    "changed", [{"max_length": 0}, {"pieces": [*SPECIAL_PIECES, "a", "a"]}, {"pieces": None, "max_length": "x"}]
+)
 def test_a_damaged_vocabulary_is_refused(changed):
-    data = {"caption": CharacterText("ab").to_json() | changed}
+    data = {"caption": learnt(["ab"]).to_json() | changed}
     with pytest.raises(ArtefactError, match="caption"):
         preprocessors_from_json(data)

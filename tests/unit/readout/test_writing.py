@@ -58,4 +58,7 @@ def test_scores_leave_out_rows_without_a_text_and_draw_whole_groups():
     assert found["low"] <= found["value"] <= found["high"]
     grouped = written_scores(TaskKind.CAPTIONING, truths, answers, groups=np.zeros(4, int))["exact_match"]
     assert grouped == {"value": pytest.approx(2 / 3), "low": None, "high": None}
+    caption = written_scores(TaskKind.CAPTIONING, truths, answers)
+    assert list(caption) == ["cider_d", "bleu_4", "rouge_l", "exact_match"]
+    assert written_scores(TaskKind.TRANSCRIPTION, [None], ["a"])["word_error_rate"]["value"] is None
     assert written_scores(TaskKind.ANSWERING, [None], ["a"])["exact_match"]["value"] is None

@@ -95,8 +95,9 @@ def test_rows_of_a_batch_are_those_that_a_batch_of_these_rows_has(media_problem)
 def test_texts_count_by_their_ids():
     """Long and short texts, missing ones and missing fields, in parts of any size."""
     from omnifuse.building import build_from_spec
+    from omnifuse.data.bpe import TargetTokenizer
     from omnifuse.data.pack import Pack
-    from omnifuse.data.target_text import CharacterText, encode_texts
+    from omnifuse.data.target_text import encode_texts
     from omnifuse.presets import ModelSpec
     from omnifuse.schema import Field, Modality, Schema, Target, TaskKind
 
@@ -109,7 +110,7 @@ def test_texts_count_by_their_ids():
     lengths = np.where(present, [3, 2, 0, 4, 1, 0, 2, 5], 0)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     ids = np.arange(offsets[-1]).astype(np.int32) % 9
-    text = CharacterText.fit(texts)
+    text = TargetTokenizer.fit(texts, units="characters")
     torch.manual_seed(0)
     spec = ModelSpec(dim=8, num_heads=2, encoder_depth=1, dropout=0.0, shallow="none", decoder_depth=1)
     model = build_from_spec(schema, {"note": Pieces(), "said": text}, spec)
