@@ -91,7 +91,7 @@ def test_a_wrong_backbone_is_refused_before_anything_is_written(tmp_path):
         with pytest.raises(InputError, match=words):
             omnifuse.fit(rows, "label", out=tmp_path / "run", fields=FIELDS, encoders={"photo": encoder})
     with pytest.raises(InputError, match="which is no input"):
-        omnifuse.fit(rows, "label", out=tmp_path / "run", fields=FIELDS, encoders={"foto": "hf:x"})
+        omnifuse.fit(rows, "label", out=tmp_path / "run", fields=FIELDS, encoders={"picture": "hf:x"})
     assert not (tmp_path / "run").exists()
 
 

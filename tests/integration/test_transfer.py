@@ -103,7 +103,7 @@ def test_fields_alone_choose_what_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"inputs": ["sise"]}, "--fields names 'sise', which is no field"),
+        ({"inputs": ["colour"]}, "--fields names 'colour', which is no field"),
         ({"curve": True}, "--teacher and --curve were both given"),
         ({"semi": True}, "--semi and --teacher were both given"),
     ],

@@ -72,7 +72,7 @@ class SpeechStream:
 
     @property
     def _count(self) -> int:
-        return self._first * self._token + len(self._held)
+        return int(self._first * self._token) + len(self._held)
 
     def push(self, samples: np.ndarray) -> Partial:
         """More sound.

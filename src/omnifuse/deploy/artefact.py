@@ -36,7 +36,8 @@ class Artefact:
         weights: Name to array.
         card: The model card, Markdown.
         model_id: First 12 hex digits of the digest over manifest and weights.
-        parts: Name to content of further files, as language models and backbones; `load_artefact` checks and leaves them on disk.
+        parts: Name to content of further files, as language models and backbones; `load_artefact` checks and leaves
+            them on disk.
     """
 
     manifest: dict[str, Any]

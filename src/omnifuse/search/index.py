@@ -118,7 +118,8 @@ class Index:
             ArtefactError: There is none, or a file is absent, cut short or changed. A damaged graph is made anew.
         """
         home = Path(folder)
-        return _newest(home, lambda manifest: cls(home, manifest, check=check))
+        found: Index = _newest(home, lambda manifest: cls(home, manifest, check=check))
+        return found
 
     @property
     def manifest(self) -> Manifest:

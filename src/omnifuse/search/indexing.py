@@ -132,7 +132,7 @@ def _embedded(
             parts.setdefault(f"{FUSED}_{name}", []).append(pooled)
         readable.append(np.stack(list(raw.present.values())).any(axis=0))
         bad += len(decoded.bad)
-        told_of(sum(map(len, readable)))
+        told_of(sum(len(item) for item in readable))
     chosen = [FUSED] if only_fused else list(parts)
     return {name: np.concatenate(parts[name]) for name in chosen}, np.concatenate(readable), bad
 

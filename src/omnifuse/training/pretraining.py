@@ -113,8 +113,8 @@ class Pretrainer(nn.Module):
     @property
     def scale(self) -> float | None:
         """What cosines are multiplied by where they are compared; None where only the masked is told."""
-        found = [math.exp(min(float(item.log_scale.detach()), HOTTEST)) for item in self.objectives.values()
-                 if hasattr(item, "log_scale")]  # fmt: skip
+        scales = [getattr(item, "log_scale", None) for item in self.objectives.values()]
+        found = [math.exp(min(float(item.detach()), HOTTEST)) for item in scales if isinstance(item, Tensor)]
         return found[0] if found else None
 
     def after_step(self) -> None:
