@@ -122,7 +122,8 @@ def _embedded(
 ) -> tuple[dict[str, np.ndarray], np.ndarray, int]:
     """Space to vectors (R, D), which rows (R,) hold anything readable, and the number of unreadable cells."""
     parts: dict[str, list[np.ndarray]] = {}
-    readable, bad = [], 0
+    readable: list[np.ndarray] = []
+    bad = 0
     for chunk in piece.batches(CHUNK_ROWS):
         decoded = model.decode(chunk, confined=confined)
         raw = model.raw(decoded, vectors=True)
