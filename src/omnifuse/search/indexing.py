@@ -122,7 +122,7 @@ def _embedded(
 ) -> tuple[dict[str, np.ndarray], np.ndarray, int]:
     """Space to vectors (R, D), which rows (R,) hold anything readable, and the number of unreadable cells."""
     parts: dict[str, list[np.ndarray]] = {}
-    readable: list[np.ndarray] = []
+    readable: list[Any] = []
     bad = 0
     for chunk in piece.batches(CHUNK_ROWS):
         decoded = model.decode(chunk, confined=confined)
