@@ -52,7 +52,7 @@ def transcribe(
         if not phrases.is_file():
             raise InputError(f"there is no file '{phrases}'", fix="Give a file with one phrase a line")
         listed = tuple(read_phrases(phrases.read_text(encoding="utf-8", errors="replace").splitlines()))
-    options = {
+    options: dict[str, Any] = {
         "phrases": listed,
         "boost": boost,
         "lm_weight": lm_weight,
