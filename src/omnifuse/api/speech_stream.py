@@ -63,12 +63,12 @@ class SpeechStream:
         self._stream = CtcStream(own.search, own.frame_s)
         self._cells = dict(cells or {})
         # Samples of a token
-        self._token = SUBSAMPLING * max(1, round(own.audio.hop_s * own.rate_hz))
+        self._token: int = SUBSAMPLING * max(1, round(own.audio.hop_s * own.rate_hz))
         self._step, self._ahead = round(step_s * own.rate_hz), round(ahead_s * own.rate_hz)
         self._window = max(round(own.window_s * own.rate_hz) // self._token, 2) * self._token
         self._held = np.zeros(0, np.float32)
         # Number of the first token that is held, of the next one to read, and of the sample up to which was listened
-        self._first = self._next = self._listened = 0
+        self._first, self._next, self._listened = 0, 0, 0
 
     @property
     def _count(self) -> int:
