@@ -368,8 +368,8 @@ class _Fit:
         prepared.notes.append(self.lessons.words)
         if self.lessons.known and self.valid is None:
             prepared.notes.append(
-                "The teacher has learnt from labels of rows that are scored here, if not from each row's own: scores of "
-                "a table that it has not seen (--valid) are surer."
+                "The teacher has learnt from labels of rows that are scored here, if not from each row's own: scores "
+                "of a table that it has not seen (--valid) are surer."
             )
         return replace(prepared, taught=self.lessons.answers)
 
