@@ -122,7 +122,8 @@ def _embedded(
 ) -> tuple[dict[str, np.ndarray], np.ndarray, int]:
     """Space to vectors (R, D), which rows (R,) hold anything readable, and the number of unreadable cells."""
     parts: dict[str, list[np.ndarray]] = {}
-    readable, bad = [], 0
+    readable: list[np.ndarray] = []
+    bad, done = 0, 0
     for chunk in piece.batches(CHUNK_ROWS):
         decoded = model.decode(chunk, confined=confined)
         raw = model.raw(decoded, vectors=True)
@@ -132,7 +133,8 @@ def _embedded(
             parts.setdefault(f"{FUSED}_{name}", []).append(pooled)
         readable.append(np.stack(list(raw.present.values())).any(axis=0))
         bad += len(decoded.bad)
-        told_of(sum(map(len, readable)))
+        done += chunk.num_rows
+        told_of(done)
     chosen = [FUSED] if only_fused else list(parts)
     return {name: np.concatenate(parts[name]) for name in chosen}, np.concatenate(readable), bad
 
