@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -42,6 +42,8 @@ from omnifuse.search.writing import commit, remove_unnamed, sole_writer
 
 # So many segments are joined into one
 MOST_SEGMENTS = 32
+
+Opened = TypeVar("Opened")
 
 
 class Index:
@@ -365,7 +367,7 @@ class Index:
         remove_unnamed(self.folder, manifest)
 
 
-def _newest(folder: Path, opened: Callable[[Manifest], Any]) -> Any:
+def _newest(folder: Path, opened: Callable[[Manifest], Opened]) -> Opened:
     """What `opened` makes of the newest document; again where another process joined segments since it was read."""
     for _ in range(3):
         manifest = Manifest.read(folder)

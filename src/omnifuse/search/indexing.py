@@ -123,7 +123,7 @@ def _embedded(
     """Space to vectors (R, D), which rows (R,) hold anything readable, and the number of unreadable cells."""
     parts: dict[str, list[np.ndarray]] = {}
     readable: list[Any] = []
-    bad = 0
+    bad, done = 0, 0
     for chunk in piece.batches(CHUNK_ROWS):
         decoded = model.decode(chunk, confined=confined)
         raw = model.raw(decoded, vectors=True)
@@ -133,7 +133,8 @@ def _embedded(
             parts.setdefault(f"{FUSED}_{name}", []).append(pooled)
         readable.append(np.stack(list(raw.present.values())).any(axis=0))
         bad += len(decoded.bad)
-        told_of(sum(len(item) for item in readable))
+        done += chunk.num_rows
+        told_of(done)
     chosen = [FUSED] if only_fused else list(parts)
     return {name: np.concatenate(parts[name]) for name in chosen}, np.concatenate(readable), bad
 

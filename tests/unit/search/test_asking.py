@@ -304,3 +304,37 @@ def test_a_model_that_is_gone_is_asked_for(shop, cli, tmp_path, monkeypatch):
     code, _, err = cli("search", tmp_path / "none", "red")
     assert code == 2
     assert "holds no index" in err
+
+
+def test_the_gallery_says_what_was_compared_and_what_is_missing(shop, tmp_path):
+    _, model, made = shop
+    page = tmp_path / "page.html"
+    found = ask(model, made.index, {"note": "red"}, 30, space="picture")
+    text = write_gallery(made.index, found, page).read_text(encoding="utf-8")
+    assert "the question&#39;s note with each row&#39;s picture" in text
+    assert "measured by omnifuse report" in text
+    assert "(missing)" not in text
+    found = ask(model, made.index, {"note": "red"}, 30, where="price < 5 or price is missing")
+    text = write_gallery(made.index, found, page).read_text(encoding="utf-8")
+    assert "all fields of the question with all fields of each row" in text
+    assert "measured by omnifuse report" not in text
+
+
+def test_the_terminal_shows_names_of_files_and_no_id_twice(shop, cli):
+    code, out, _ = cli("search", shop[0] / "idx", "red", "--in", "picture", "-k", "3")
+    assert code == 0
+    assert str(shop[0]) not in out.replace(str(shop[0] / "idx"), "")
+    assert "key" not in out.splitlines()[0].split()
+    assert "How well one field finds another: omnifuse report" in out
+    _, out, _ = cli("search", shop[0] / "idx", "red", "--where", "price < -5")
+    assert "No row fits the filter." in out
+
+
+def test_a_map_without_targets_is_coloured_by_classes(tmp_path):
+    index = Index.create(tmp_path / "idx", {"embedding": 4})
+    draw = np.random.default_rng(0)
+    index.add(
+        range(40), draw.normal(size=(40, 4)), {"text": [f"no {row}" for row in range(40)], "kind": ["a", "b"] * 20}
+    )
+    assert measured_space(index).label == "kind"
+    assert measured_space(index, label="text").label == "text"
