@@ -20,7 +20,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(EXTRA_INDEX) torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(EXTRA_INDEX) -e '.[train,video,search,index,export,edge,registry,serve,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $(EXTRA_INDEX) -e '.[train,video,search,index,hf,export,edge,registry,serve,dev]'
 	touch $@
 
 demo: $(STAMP)
