@@ -12,9 +12,7 @@ from omnifuse.cli.options import print_json
 def report(
     folder: Path = typer.Argument(..., metavar="IDX", help="What `omnifuse index` made."),
     out: Path | None = typer.Option(None, "-o", "--out", metavar="OUT.html", help="IDX/report.html by default."),
-    label: str | None = typer.Option(
-        None, "--label", metavar="COLUMN", help="Colours the map; a target or classes."
-    ),
+    label: str | None = typer.Option(None, "--label", metavar="COLUMN", help="Colours the map; a target or classes."),
     where: str | None = typer.Option(None, "--where", metavar="FILTER", help="Only rows that fit."),
     seed: int = typer.Option(0, "--seed", help="Of the rows that are drawn where there are many."),
     media_root: Path | None = typer.Option(None, "--media-root", help="Media may lie only in this folder."),
