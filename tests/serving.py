@@ -163,6 +163,11 @@ class Running:
         lines = self.send("GET", "/metrics").body.decode().splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.split("{")[0].split(" ")[0] == name)
 
+    def metric_labels(self, name: str) -> list[str]:
+        """The labels under which a metric stands."""
+        lines = self.send("GET", "/metrics").body.decode().splitlines()
+        return [line.rsplit(" ", 1)[0] for line in lines if line.split("{")[0] == name]
+
 
 @contextlib.contextmanager
 def running(

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from tests.conftest import room_rows
 from tests.made_video import ramp, video
+from tests.serving import until
 
 from omnifuse.deploy.edge import answer_folder, answer_lines, answer_recording
 from omnifuse.deploy.runtime import Runtime
@@ -122,3 +123,47 @@ def test_the_command_answers_standard_input_line_by_line(exported, row):
     assert first["targets"]["event"]["value"]
     assert "error" in second
     assert done.stderr == ""
+
+
+def test_a_new_version_answers_the_next_line_and_a_stream_keeps_its_windows(exported, row):
+    first, second = Runtime(exported, threads=1), Runtime(exported, threads=1)
+    now = [(first, "v1")]
+
+    def lines():
+        samples = (np.random.default_rng(0).normal(size=16000) * 1000).astype("<i2").tobytes()
+        part = {"pcm16": base64.b64encode(samples).decode()}
+        yield json.dumps(row)
+        yield json.dumps({"t": 0.0, "values": {"note": row["note"], "sound": part}})
+        now[0] = (second, "v2")
+        yield json.dumps({"t": 0.5, "values": {"temperature": 21}})
+        yield json.dumps(row)
+
+    found = list(answer_lines(lambda: now[0], lines()))
+    assert [item["version"] for item in found] == ["v1", "v1", "v2", "v2"]
+    assert set(found[2]["modalities_used"]) >= {"note", "sound"}
+    assert found[3]["targets"] == found[0]["targets"]
+
+
+def test_the_command_follows_a_registry(exported, row, tmp_path):
+    from omnifuse.deploy.registry import Registry
+
+    Registry(tmp_path / "registry").add(exported, name="first")
+    Registry(tmp_path / "registry").promote("first", "production")
+    code = "from omnifuse.cli.main import run; run()"
+    options = ["--registry", tmp_path / "registry", "--cache", tmp_path / "cache", "--poll", "0.1", "--threads", "1"]
+    process = subprocess.Popen([sys.executable, "-c", code, "edge", *map(str, options)], text=True,
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+
+    def asked():
+        process.stdin.write(json.dumps(row) + "\n")
+        process.stdin.flush()
+        return json.loads(process.stdout.readline())["version"]
+
+    try:
+        assert asked() == "first"
+        Registry(tmp_path / "registry").add(exported, name="second")
+        Registry(tmp_path / "registry").promote("second", "production")
+        until(lambda: asked() == "second", 60)
+    finally:
+        process.communicate(timeout=60)
+    assert process.returncode == 0

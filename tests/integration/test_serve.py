@@ -140,11 +140,11 @@ def test_a_new_version_in_the_folder_is_taken_up(fitted, tmp_path):
         assert server.predict({"note": "calm"}).json["predictions"][0]["model_id"] == model.model_id
 
 
-def serve_by_command(folder, *options):
+def serve_by_command(*options):
     """The command with its first line read."""
     code = "from omnifuse.cli.main import run; run()"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "serve", str(folder), "--port", "0", "--json", *options],
+        [sys.executable, "-c", code, "serve", "--port", "0", "--json", *map(str, options)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     line = process.stdout.readline()
@@ -208,3 +208,46 @@ def test_a_model_that_cannot_be_loaded_is_one_line_and_code_2(fitted, tmp_path):
     (line,) = [line for line in done.stderr.splitlines() if not line.startswith("{")]
     assert "the digest of 'CARD.md' does not match" in line
     assert done.stdout == ""
+
+
+def test_the_command_follows_a_registry_through_damage_and_absence(exported, tmp_path):
+    from omnifuse.deploy.artefact import find_model_folder
+    from omnifuse.deploy.registry import Registry
+
+    place, hidden = tmp_path / "registry", tmp_path / "hidden"
+    for name in ("first", "second", "third"):
+        Registry(place).add(exported, name=name)
+    Registry(place).promote("first", "production")
+    options = ["--cache", str(tmp_path / "cache"), "--poll", "0.2", "--graphs"]
+    process, told = serve_by_command("--registry", str(place), *options)
+    try:
+        assert ask(told)["version"] == "first"
+        Registry(place).promote("second", "production")
+        until(lambda: ask(told)["version"] == "second", 60)
+        # The place vanishes, and comes back with a version that was damaged meanwhile
+        place.rename(hidden)
+        Registry(hidden).promote("third", "production")
+        graph = hidden / "versions/third/files/graph/fusion.onnx"
+        assert (find_model_folder(exported) / "graph/fusion.onnx").read_bytes() == graph.read_bytes()
+        whole = graph.read_bytes()
+        graph.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        assert ask(told)["version"] == "second"
+        hidden.rename(place)
+        until(lambda: "registry" in metrics(told), 60)
+        assert ask(told)["version"] == "second"
+        graph = place / "versions/third/files/graph/fusion.onnx"
+        graph.write_bytes(whole)
+        until(lambda: ask(told)["version"] == "third", 60)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    reasons = [json.loads(line).get("reason", "") for line in err.splitlines()]
+    assert any("the digest of 'graph/fusion.onnx' of version 'third' does not match" in reason for reason in reasons)
+
+
+def metrics(told):
+    """The kinds of errors that were counted."""
+    with urllib.request.urlopen(f"{told['url']}metrics", timeout=60) as response:
+        lines = response.read().decode().splitlines()
+    return [line.split('"')[1] for line in lines if line.startswith("omnifuse_errors_total{")]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,12 @@ SOUND_HERTZ = 16_000
 # Share of a step that is none of its own
 SHORT_STEP = 0.05
 _ENCODED = ("base64", "pcm16")
+# The model that answers now and the name of its version in a registry, "" where none is followed
+Current = Callable[[], tuple[Runtime, str]]
 
 
 def answer_lines(
-    runtime: Runtime,
+    runtime: Runtime | Current,
     lines: Iterable[str],
     *,
     proba: bool = False,
@@ -41,7 +43,7 @@ def answer_lines(
     """Answer lines of JSON as they come.
 
     Args:
-        runtime: Of the exported model.
+        runtime: Of the exported model, or what gives it for each line; a stream goes on with what its windows hold.
         lines: Each `{"column": cell}`, a row; or `{"t": seconds, "values": {"column": part}}`, the next part of a
             stream, see `Session.push`. Media are paths, `{"base64": content}`, or `{"pcm16": samples in base64}`.
         proba: Also give the probability of each class.
@@ -52,15 +54,19 @@ def answer_lines(
     Yields:
         For each line its answer with "line", or "line" and "error".
     """
+    current = _current(runtime)
     session: Session | None = None
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
+        answering, version = current()
         try:
             data = _parsed(line)
             if set(data) == {"t", "values"} and isinstance(data["values"], dict):
                 if session is None:
-                    session = Session(runtime, window_s=window_s, rates_hz=rates_hz, media_root=media_root)
+                    session = Session(answering, window_s=window_s, rates_hz=rates_hz, media_root=media_root)
+                elif session.runtime is not answering:
+                    session.go_on_with(answering)
                 at_s = data["t"]
                 if isinstance(at_s, bool) or not isinstance(at_s, int | float):
                     raise InputError(f"'t' is {at_s!r}", fix="Give seconds, as a number")
@@ -68,17 +74,19 @@ def answer_lines(
                 answer = session.predict(proba=proba)
             else:
                 row = {name: _cell(value) for name, value in data.items()}
-                (answer,) = runtime.predict([row], proba=proba, media_root=media_root)
-            yield {"line": number, **answer_json(answer)}
+                (answer,) = answering.predict([row], proba=proba, media_root=media_root)
+            yield {"line": number, **answer_json(answer, version)}
         except OmnifuseError as error:
             yield {"line": number, "error": str(error)}
 
 
-def answer_folder(runtime: Runtime, folder: Path, *, proba: bool = False, column: str = "") -> Iterator[dict[str, Any]]:
+def answer_folder(
+    runtime: Runtime | Current, folder: Path, *, proba: bool = False, column: str = ""
+) -> Iterator[dict[str, Any]]:
     """Answer each picture, sound, video and text file below a folder by itself.
 
     Args:
-        runtime: Of the exported model.
+        runtime: Of the exported model, or what gives it for each file.
         folder: Files of other kinds in it are passed over.
         proba: Also give the probability of each class.
         column: Column that the files stand in, where the model reads several of their kind.
@@ -89,32 +97,39 @@ def answer_folder(runtime: Runtime, folder: Path, *, proba: bool = False, column
     Raises:
         InputError: There is no file that the model reads, or several columns could read one.
     """
-    found = False
+    current, found = _current(runtime), False
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
         kind = medium_of(path)
-        if kind is None or not (name := _column_for(runtime, kind, column)):
+        answering, version = current()
+        if kind is None or not (name := _column_for(answering, kind, column)):
             continue
         found = True
         try:
             cell = path.read_text(encoding="utf-8", errors="replace") if kind is Modality.TEXT else str(path)
-            (answer,) = runtime.predict([{name: cell}], proba=proba)
-            yield {"file": str(path), **answer_json(answer)}
+            (answer,) = answering.predict([{name: cell}], proba=proba)
+            yield {"file": str(path), **answer_json(answer, version)}
         except (OmnifuseError, OSError) as error:
             yield {"file": str(path), "error": str(error)}
     if not found:
         raise InputError(
             f"'{folder}' holds no file that the model reads",
-            where=f"it reads {', '.join(f'{name} ({kind.value})' for name, kind in runtime.columns.items())}",
+            where=_reads(current()[0]),
         )
 
 
 def answer_recording(
-    runtime: Runtime, path: Path, *, proba: bool = False, window_s: float = 2.0, every_s: float = 1.0, column: str = ""
+    runtime: Runtime | Current,
+    path: Path,
+    *,
+    proba: bool = False,
+    window_s: float = 2.0,
+    every_s: float = 1.0,
+    column: str = "",
 ) -> Iterator[dict[str, Any]]:
     """Answer a recording of a camera or a microphone step by step, as if it came now.
 
     Args:
-        runtime: Of the exported model.
+        runtime: Of the exported model, or what gives it; one version answers the whole recording.
         path: A sound or a video; its frames go to the model's column of videos, else of pictures, its sound to that of
             sounds.
         proba: Also give the probability of each class.
@@ -131,6 +146,7 @@ def answer_recording(
     """
     if not every_s > 0:
         raise InputError(f"an answer each {every_s} s", fix="Give a number of seconds above 0")
+    runtime, version = _current(runtime)()
     door, kind = MediaDoor(), medium_of(path)
     frames: list[tuple[float, np.ndarray]] = []
     samples, length_s, sound = np.zeros(0, np.float32), 0.0, ""
@@ -153,7 +169,7 @@ def answer_recording(
     if not shown and not sound:
         raise InputError(
             f"the model reads nothing of '{path.name}'",
-            where=f"it reads {', '.join(f'{name} ({kind.value})' for name, kind in runtime.columns.items())}",
+            where=_reads(runtime),
             fix="Give a video or a sound that belongs to one of these columns",
         )
     length_s = max(length_s, len(samples) / SOUND_HERTZ)
@@ -167,14 +183,24 @@ def answer_recording(
                 session.push({shown: pixels}, at_s=at_s)
         part = samples[round(start_s * SOUND_HERTZ) : round(end_s * SOUND_HERTZ) if step < steps - 1 else None]
         session.push({sound: part} if len(part) else {}, at_s=end_s)
-        yield {"t": round(end_s, 3), **answer_json(session.predict(proba=proba))}
+        yield {"t": round(end_s, 3), **answer_json(session.predict(proba=proba), version)}
 
 
-def answer_json(answer: Prediction) -> dict[str, Any]:
-    """A prediction as plain JSON values, without a number of the row."""
+def answer_json(answer: Prediction, version: str = "") -> dict[str, Any]:
+    """A prediction as plain JSON values, without a number of the row, with the version's name where it has one."""
     data = answer.to_json()
     data.pop("row_id")
+    if version:
+        data["version"] = version
     return data if answer.error is None else {**data, "error": answer.error}
+
+
+def _current(runtime: Runtime | Current) -> Current:
+    return (lambda: (runtime, "")) if isinstance(runtime, Runtime) else runtime
+
+
+def _reads(runtime: Runtime) -> str:
+    return f"it reads {', '.join(f'{name} ({kind.value})' for name, kind in runtime.columns.items())}"
 
 
 def _parsed(line: str) -> dict[str, Any]:

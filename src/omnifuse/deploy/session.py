@@ -58,16 +58,13 @@ class Session:
         rates_hz: Mapping[str, int] | None = None,
         media_root: Any = None,
     ) -> None:
-        if runtime.schema.history is not None:
-            raise InputError(
-                "the model reads earlier rows, which a session does not keep",
-                fix="Call predict(rows, history=EARLIER_ROWS) instead",
-            )
+        _need_no_history(runtime)
         if not 0 < window_s < float("inf"):
             raise InputError(f"a window of {window_s} s", fix="Give a number of seconds above 0")
         self.runtime, self.window_s, self.media_root = runtime, window_s, media_root
         self.columns = runtime.columns
-        self._windows = _windows(self.columns, window_s, dict(rates_hz or {}))
+        self._rates_hz = dict(rates_hz or {})
+        self._windows = _windows(self.columns, window_s, self._rates_hz)
         self._held: dict[str, tuple[float, Any]] = {}
         self._pushes = dict.fromkeys(self.columns, 0)
         self._computed: dict[str, _Computed] = {}
@@ -107,6 +104,23 @@ class Session:
                     window.push(value, self._now)
                 self._held.pop(name, None)
             self._pushes[name] += 1
+
+    def go_on_with(self, runtime: Runtime) -> None:
+        """Answer with another model from now on: what was pushed into columns that both read stays.
+
+        Raises:
+            InputError: It reads history; the session goes on as it was.
+        """
+        _need_no_history(runtime)
+        columns = runtime.columns
+        both = {name for name, modality in columns.items() if self.columns.get(name) is modality}
+        rates = {name: rate for name, rate in self._rates_hz.items() if columns.get(name) is Modality.AUDIO}
+        fresh = _windows(columns, self.window_s, rates)
+        self._windows = {name: self._windows[name] if name in both else window for name, window in fresh.items()}
+        self._held = {name: held for name, held in self._held.items() if name in both}
+        self._pushes = {name: self._pushes[name] if name in both else 0 for name in columns}
+        self._computed = {}
+        self.runtime, self.columns = runtime, columns
 
     @property
     def _pushed(self) -> bool:
@@ -181,6 +195,14 @@ class Session:
             encoded = runtime.graphs.encode(item.name, found.packs[item.name].take(np.arange(1)))
             self._computed[item.name] = _Computed(changed[item.name], encoded, tuple(words))
             self.num_encoded += 1
+
+
+def _need_no_history(runtime: Runtime) -> None:
+    if runtime.schema.history is not None:
+        raise InputError(
+            "the model reads earlier rows, which a session does not keep",
+            fix="Call predict(rows, history=EARLIER_ROWS) instead",
+        )
 
 
 def _windows(columns: Mapping[str, Modality], window_s: float, rates_hz: Mapping[str, int]) -> dict[str, Window]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -23,12 +25,15 @@ from omnifuse.serve.logs import event
 from omnifuse.serve.metrics import CONTENT_TYPE, Metrics
 from omnifuse.serve.openapi import example_question, openapi
 from omnifuse.serve.question import Question, parse_question
-from omnifuse.serve.reload import Reloader
+from omnifuse.serve.reload import Reloads
 from omnifuse.serve.request_error import RequestError
 from omnifuse.serve.service import Read, Service
 from omnifuse.serve.stream import Stream, read_setting
+from omnifuse.serve.versions import Key
 
 STREAM = "/stream"
+# Chooses the version of a registry that answers: the same customer or device always gets the same one
+KEY_HEADER = "omnifuse-key"
 _BUG = "the server has a defect; its log says more"
 
 
@@ -46,7 +51,7 @@ class Server:
         reloader: Looks for new versions of the model, or None.
     """
 
-    def __init__(self, service: Service, metrics: Metrics, gate: Gate, reloader: Reloader | None = None) -> None:
+    def __init__(self, service: Service, metrics: Metrics, gate: Gate, reloader: Reloads | None = None) -> None:
         self.service, self.metrics, self.gate, self.reloader = service, metrics, gate, reloader
         self.bodies = BodyReader(service.limits)
         self.num_streams = 0
@@ -71,7 +76,7 @@ class Server:
             event("ended")
 
     async def _asked(
-        self, request: Request, work: Callable[[Read], Awaitable[Any]], name: str, **asked: bool
+        self, request: Request, work: Callable[[Read, Key], Awaitable[Any]], name: str, **asked: bool
     ) -> Response:
         """Read the body and answer it; nothing is done for a client that has gone."""
         try:
@@ -81,7 +86,11 @@ class Server:
                 def read(columns: Columns, limits: ServeLimits) -> Question:
                     return parse_question(body, kind, columns, limits, **asked)
 
-                return _json({name: await unless_gone(request.receive, work(read))})
+                def key() -> str:
+                    # The same question is answered by the same version
+                    return request.headers.get(KEY_HEADER) or hashlib.sha256(body).hexdigest()
+
+                return _json({name: await unless_gone(request.receive, work(read, key))})
         except DisconnectedError:
             self.metrics.error("gone")
             return Response(status_code=499)
@@ -104,7 +113,7 @@ class Server:
         schema = version.answerer.schema
         return _json(
             {
-                "model_id": version.model_id,
+                **version.labels,
                 "fields": [{"name": name, "modality": item.value} for name, item in version.columns.fields.items()],
                 "targets": [
                     {"name": item.name, "task": item.kind.value, "classes": list(item.classes)}
@@ -128,7 +137,7 @@ class Server:
     async def ready(self, request: Request) -> Response:
         """GET /health/ready."""
         health = self.service.health()
-        return _json({"status": health, "model_id": self.service.version.model_id}, 200 if health == "ok" else 503)
+        return _json({"status": health, **self.service.version.labels}, 200 if health == "ok" else 503)
 
     async def measured(self, request: Request) -> Response:
         """GET /metrics."""
@@ -164,8 +173,9 @@ class Server:
             await say({"error": str(error)})
             await socket.close(1008)
             return
-        stream = Stream(self.service, say, setting)
-        await say({"ready": True, "model_id": self.service.version.model_id})
+        drawn = socket.headers.get(KEY_HEADER) or secrets.token_hex(8)
+        stream = Stream(self.service, say, setting, lambda: drawn)
+        await say({"ready": True, **self.service.lineup.of(lambda: drawn).labels})
         try:
             while True:
                 message = await asyncio.wait_for(_text(socket), limits.stream_idle_s)

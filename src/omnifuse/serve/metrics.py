@@ -31,12 +31,15 @@ class Metrics:
         self._batch = Histogram("omnifuse_batch_rows", "Rows answered together", buckets=_ROWS, registry=home)
         self._rows = Counter("omnifuse_rows", "Rows answered", registry=home)
         self._errors = Counter(
-            "omnifuse_errors", "What went wrong: row, cell, overload, gone, late, reload, bug", ["kind"], registry=home
+            "omnifuse_errors",
+            "What went wrong: row, cell, overload, gone, late, reload, registry, bug",
+            ["kind"],
+            registry=home,
         )
         self._queue = Gauge("omnifuse_queue_rows", "Rows that wait for the model", registry=home)
         self._bodies = Gauge("omnifuse_body_bytes", "Bytes of the bodies that are held", registry=home)
         self._streams = Gauge("omnifuse_streams", "Open streams", registry=home)
-        self._model = Gauge("omnifuse_model_info", "1 for the model that answers", ["model_id"], registry=home)
+        self._model = Gauge("omnifuse_model_info", "1 for each model that answers", ["model_id"], registry=home)
 
     def watch(self, *, queue: Callable[[], float], bodies: Callable[[], float], streams: Callable[[], float]) -> None:
         """Where the present numbers are read from."""
@@ -63,10 +66,11 @@ class Metrics:
         """Something went wrong."""
         self._errors.labels(kind).inc(count)
 
-    def model(self, model_id: str) -> None:
-        """Another model answers from now on."""
+    def model(self, *model_ids: str) -> None:
+        """Other models answer from now on."""
         self._model.clear()
-        self._model.labels(model_id).set(1)
+        for model_id in model_ids:
+            self._model.labels(model_id).set(1)
 
     def page(self) -> bytes:
         """All of it as text."""

@@ -8,7 +8,7 @@ from omnifuse import __version__
 from omnifuse.explain.explanation import OCCLUSION, SHAPLEY, WHAT_IT_IS
 from omnifuse.schema import Modality
 from omnifuse.serve.limits import ServeLimits
-from omnifuse.serve.service import Version
+from omnifuse.serve.versions import Version
 
 _TEXT: dict[str, Any] = {"type": "string"}
 _BASE64 = {"type": "object", "properties": {"base64": {"type": "string", "format": "byte"}}, "required": ["base64"]}
@@ -75,6 +75,7 @@ def _prediction(version: Version) -> dict[str, Any]:
             "modalities_used": {"type": "array", "items": _TEXT},
             "warnings": {"type": "array", "items": _TEXT},
             "model_id": _TEXT,
+            "version": {**_TEXT, "description": "Its name in the registry that is followed"},
             "error": _TEXT,
         },
         "required": ["row_id", "targets", "model_id"],

@@ -16,14 +16,19 @@ from omnifuse.schema import Prediction
 from omnifuse.serve.answerer import Answerer
 from omnifuse.serve.answers import NOT_ANSWERED, NOT_READ, failed, finished, is_finite
 from omnifuse.serve.batcher import Batcher, BatchReport, Failure, Work
-from omnifuse.serve.columns import Columns, columns_of
+from omnifuse.serve.columns import Columns
 from omnifuse.serve.limits import ServeLimits
 from omnifuse.serve.logs import event
-from omnifuse.serve.question import Question, read_question
+from omnifuse.serve.question import Question
 from omnifuse.serve.request_error import RequestError, overloaded
+from omnifuse.serve.versions import Key, Lineup, Version, check_answer, check_answers, decoded_example
 
 Result = TypeVar("Result")
 Read = Callable[[Columns, ServeLimits], Question]
+
+
+def _no_key() -> str:
+    return ""
 
 
 class Recorder(Protocol):
@@ -38,21 +43,8 @@ class Recorder(Protocol):
     def error(self, kind: str, count: int = 1) -> None:
         """Something went wrong."""
 
-    def model(self, model_id: str) -> None:
-        """Another model answers from now on."""
-
-
-@dataclass(frozen=True)
-class Version:
-    """A model that answers, with what is derived of it."""
-
-    answerer: Answerer
-    columns: Columns
-
-    @property
-    def model_id(self) -> str:
-        """Of the model."""
-        return self.answerer.model_id
+    def model(self, *model_ids: str) -> None:
+        """Other models answer from now on."""
 
 
 @dataclass(frozen=True)
@@ -68,20 +60,38 @@ class Service:
     """Answers questions with the model that is current when they come.
 
     Args:
-        answerer: The first model.
+        answerer: The first model, or several of which the key of a request chooses.
         limits: All bounds.
         recorder: Hears what is measured.
         num_workers: Threads that read and preprocess requests.
     """
 
-    def __init__(self, answerer: Answerer, limits: ServeLimits, recorder: Recorder, *, num_workers: int = 2) -> None:
+    def __init__(
+        self, answerer: Answerer | Lineup, limits: ServeLimits, recorder: Recorder, *, num_workers: int = 2
+    ) -> None:
         self.limits, self.recorder = limits, recorder
-        self.version = Version(answerer, columns_of(answerer.schema))
+        self.lineup = answerer if isinstance(answerer, Lineup) else Lineup(Version.of(answerer))
         self.batcher = Batcher(limits, recorder.batch)
         self.is_ready = False
         self._pool = ThreadPoolExecutor(num_workers, thread_name_prefix="omnifuse-decode")
         self._num_requests = 0
-        recorder.model(answerer.model_id)
+        self._tell_models()
+
+    @property
+    def version(self) -> Version:
+        """The model that answers, or that in production."""
+        return self.lineup.production
+
+    def line_up(self, lineup: Lineup) -> None:
+        """Let other versions answer from now on, which were tried; from any thread.
+
+        Requests that are being answered are finished by the model that decoded them.
+        """
+        self.lineup = lineup
+        self._tell_models()
+
+    def _tell_models(self) -> None:
+        self.recorder.model(*(version.model_id for version in self.lineup.versions))
 
     async def start(self) -> None:
         """Begin to answer; the example is answered once, so that the first client does not wait for it."""
@@ -105,14 +115,29 @@ class Service:
         """
 
         def loaded() -> Version:
-            answerer = load()
-            version = Version(answerer, columns_of(answerer.schema))
+            version = Version.of(load())
             check_answers(version, self.limits)
             return version
 
         # A thread of its own: loading must not take one from the requests
-        self.version = await asyncio.to_thread(loaded)
-        self.recorder.model(self.version.model_id)
+        self.line_up(Lineup(await asyncio.to_thread(loaded)))
+
+    async def check(self, version: Version) -> None:
+        """Have a version that answers requests answer its own example, among them.
+
+        Raises:
+            Exception: Whatever answering raises.
+            TimeoutError: The server has too much to do to tell.
+        """
+        row = await self.call(decoded_example, version, self.limits)
+        try:
+            async with asyncio.timeout(self.limits.request_s):
+                (found,) = await self.batcher.submit(version.answerer.answer, [row])
+        except RequestError:
+            raise TimeoutError from None
+        if isinstance(found, Failure):
+            raise found.error
+        check_answer(found)
 
     def health(self) -> str:
         """ "ok", or why the server cannot answer."""
@@ -120,38 +145,39 @@ class Service:
             return "a batch does not end"
         return "ok" if self.is_ready else "starting or ending"
 
-    async def predict(self, read: Read) -> list[dict[str, Any]]:
+    async def predict(self, read: Read, key: Key = _no_key) -> list[dict[str, Any]]:
         """One prediction a row, as plain JSON values.
 
         Args:
             read: Makes the question; called in the pool.
+            key: Of the request, for the choice of the version; called there too, and only where there is a choice.
 
         Raises:
             RequestError: 4xx or 503.
         """
-        decoded, results = await self._answer(read, lambda found: found.version.answerer.answer)
+        decoded, results = await self._answer(read, key, lambda found: found.version.answerer.answer)
         return [self._prediction(decoded, number, found) for number, found in enumerate(results)]
 
-    async def embed(self, read: Read) -> list[dict[str, Any]]:
+    async def embed(self, read: Read, key: Key = _no_key) -> list[dict[str, Any]]:
         """The vectors of each row, as plain JSON values; as `predict`."""
-        decoded, results = await self._answer(read, lambda found: found.version.answerer.embed)
+        decoded, results = await self._answer(read, key, lambda found: found.version.answerer.embed)
         return self._rows(decoded, results)
 
-    async def explain(self, read: Read) -> list[dict[str, Any]]:
+    async def explain(self, read: Read, key: Key = _no_key) -> list[dict[str, Any]]:
         """What carried the answers to each row, as plain JSON values; as `predict`."""
         # Work of its own for each request: its rows share a batch with none of another's
         decoded, results = await self._answer(
-            read, lambda found: partial(found.version.answerer.explain, parts=found.question.parts)
+            read, key, lambda found: partial(found.version.answerer.explain, parts=found.question.parts)
         )
         return self._rows(decoded, results)
 
     @staticmethod
     def _rows(decoded: _Decoded, results: Sequence[Any]) -> list[dict[str, Any]]:
         """Plain values of each row with its warnings, or what went wrong."""
-        model_id, rows = decoded.version.model_id, []
+        labels, rows = decoded.version.labels, list[dict[str, Any]]()
         for number, found in enumerate(results):
             good = isinstance(found, dict) and is_finite(found)
-            row = {"row_id": number, **(found if good else {}), "model_id": model_id}
+            row = {"row_id": number, **(found if good else {}), **labels}
             row["warnings"] = [*decoded.question.warnings[number], *_warnings_of(decoded.rows[number])]
             if not good:
                 row["error"] = NOT_READ if isinstance(decoded.rows[number], Failure) else NOT_ANSWERED
@@ -164,9 +190,9 @@ class Service:
             reason = NOT_READ if isinstance(decoded.rows[number], Failure) else NOT_ANSWERED
             found = failed(number, model_id, reason)
         data = finished(found, decoded.question.warnings[number], proba=decoded.question.proba)
-        return {**data, "model_id": model_id}
+        return {**data, **decoded.version.labels}
 
-    async def _answer(self, read: Read, work_of: Callable[[_Decoded], Work]) -> tuple[_Decoded, list[Any]]:
+    async def _answer(self, read: Read, key: Key, work_of: Callable[[_Decoded], Work]) -> tuple[_Decoded, list[Any]]:
         if not self.is_ready:
             raise overloaded("the server is starting or ending", 2.0)
         self.batcher.check_room()
@@ -176,7 +202,7 @@ class Service:
         try:
             async with asyncio.timeout(self.limits.request_s):
                 with self.batcher.coming():
-                    decoded = await self.call(self._decode, self.version, read)
+                    decoded = await self.call(self._decode, self.lineup, read, key)
                 good = [number for number, row in enumerate(decoded.rows) if not isinstance(row, Failure)]
                 results: list[Any] = list(decoded.rows)
                 if good:
@@ -204,9 +230,10 @@ class Service:
         """Run in the pool; what has not begun is cancelled with the caller."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
 
-    def _decode(self, version: Version, read: Read) -> _Decoded:
+    def _decode(self, lineup: Lineup, read: Read, key: Key) -> _Decoded:
         """In a thread of the pool: body to question to decoded rows."""
         start = time.monotonic()
+        version = lineup.of(key)
         question = read(version.columns, self.limits)
         rows = decode_rows(version.answerer, question)
         self.recorder.decoded(time.monotonic() - start)
@@ -231,19 +258,6 @@ def decode_rows(answerer: Answerer, question: Question) -> list[Any]:
         alone = (Question([row], [[]], question.history) for row in question.rows)
         return [row for one in alone for row in decode_rows(answerer, one)]
     return found
-
-
-def check_answers(version: Version, limits: ServeLimits) -> None:
-    """Have a model answer its own example.
-
-    Raises:
-        InputError: It cannot.
-    """
-    question = read_question({"rows": [version.answerer.example()]}, version.columns, limits)
-    (row,) = version.answerer.decode(question.rows)
-    (answer,) = version.answerer.answer([row])
-    if not is_finite(answer.to_json()["targets"]):
-        raise InputError("the model answers its own example with something that is no number", fix="Fit it again")
 
 
 def _warnings_of(found: Any) -> Sequence[str]:

@@ -24,6 +24,7 @@ from omnifuse.serve.limits import ServeLimits
 from omnifuse.serve.question import Question
 from omnifuse.serve.request_error import RequestError
 from omnifuse.serve.service import Service
+from omnifuse.serve.versions import Key
 from omnifuse.serve.windows import Windows
 
 _SHORTEST_STEP_S = 0.02
@@ -79,11 +80,12 @@ class Stream:
         service: Answers.
         say: Sends one message.
         setting: Of the first message.
+        key: For the choice of the version, the same for all windows.
     """
 
-    def __init__(self, service: Service, say: Say, setting: StreamSetting) -> None:
-        self._service, self._say, self._setting = service, say, setting
-        version = service.version
+    def __init__(self, service: Service, say: Say, setting: StreamSetting, key: Key) -> None:
+        self._service, self._say, self._setting, self._key = service, say, setting, key
+        version = service.lineup.of(key)
         self._windows = Windows(version.columns, service.limits, window_s=setting.window_s, rates_hz=setting.rates_hz)
         history = version.answerer.schema.history
         self._past: deque[dict[str, Any]] | None = None if history is None else deque(maxlen=history.window)
@@ -136,7 +138,7 @@ class Stream:
 
     async def _answer(self, at_s: float, read: Callable[[Columns, ServeLimits], Question]) -> None:
         try:
-            (prediction,) = await self._service.predict(read)
+            (prediction,) = await self._service.predict(read, self._key)
             answer: dict[str, Any] = {"t": at_s, "prediction": prediction}
         except RequestError as error:
             answer = {"t": at_s, "error": str(error)}
