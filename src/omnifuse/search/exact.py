@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# A single question needs no cache: few long passes, as the threads of BLAS wait for each other at the end of each
-_BYTES_AT_ONCE, _BYTES_AT_ONCE_SINGLE = 8 << 20, 32 << 20
+# What lies in a cache of the processor
+_BYTES_AT_ONCE = 8 << 20
 _QUESTIONS_AT_ONCE = 64
 # Where fewer rows than this share of a chunk may be found, they are gathered first
 _SPARSE = 0.125
@@ -71,9 +71,7 @@ def _chunks(blocks: Sequence[np.ndarray], kept: np.ndarray | None, num_questions
     done = 0
     for block in blocks:
         # The products of all questions stay in the cache as well
-        is_single = num_questions == 1 and block.dtype == np.float32
-        num_bytes = _BYTES_AT_ONCE_SINGLE if is_single else _BYTES_AT_ONCE
-        size = max(256, num_bytes // (block.shape[1] * block.itemsize + 4 * num_questions))
+        size = max(256, _BYTES_AT_ONCE // (block.shape[1] * block.itemsize + 4 * num_questions))
         for start in range(0, len(block), size):
             rows = block[start : start + size]
             part = None if kept is None else kept[done + start : done + start + len(rows)]

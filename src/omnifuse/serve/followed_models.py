@@ -130,19 +130,22 @@ class FollowedModels:
         """Take out what does not answer, and let the others answer; returns what went wrong."""
         problem = ""
         while (sick := self._sick()) is not None:
-            served, why = sick
-            found = self._follower.reject(served.version, why)
+            one, why = sick
+            found = self._follower.reject(one.version, why)
             problem = found.problem
-            event("version_rejected", level=logging.ERROR, version=served.version, reason=why, replaced=found.changed)
+            event("version_rejected", level=logging.ERROR, version=one.version, reason=why, replaced=found.changed)
             if not found.changed:
                 break
         self._fresh.clear()
         served = self._follower.versions()
-        found_versions = {one.stage: Version.of(self._loaded[one.folder], one.version)
-                          for one in served if one.folder in self._loaded}  # fmt: skip
+        found_versions = {
+            each.stage: Version.of(self._loaded[each.folder], each.version)
+            for each in served
+            if each.folder in self._loaded
+        }
         if "production" in found_versions:
             self._answer_with(found_versions["production"], found_versions.get(CANARY))
-        needed = {one.folder for one in served}
+        needed = {each.folder for each in served}
         self._loaded = {folder: answerer for folder, answerer in self._loaded.items() if folder in needed}
         return problem
 
