@@ -28,7 +28,7 @@ _SILENT = 0.999
 class SpeechStream:
     """One sound that comes in parts.
 
-    The decoder is not asked: it needs the whole text.
+    The first network alone listens, and no decoder is asked: it needs the whole text.
 
     Args:
         model: The model.
@@ -123,7 +123,7 @@ class SpeechStream:
         own = self.listener
         if own.has_voice(self._held):
             decoded = own.rows([self._held], self._cells, confined=False, root=None)
-            return ctc_frames(own.model.members, decoded.packs, np.arange(1), own.target)[0]
+            return ctc_frames(own.model.members[:1], decoded.packs, np.arange(1), own.target)[0]
         rest = (1 - _SILENT) / max(1, own.text.vocab_size - 1)
         logs = np.full((-(-len(self._held) // self._token), own.text.vocab_size), np.log(rest))
         logs[:, BLANK_ID] = np.log(_SILENT)

@@ -35,6 +35,8 @@ AT_ONCE = 8
 SUBSAMPLING = 4
 # Of which the decoder chooses
 MOST_RESCORED = 8
+# By how much, in logarithms, a text is less likely that a network has not among its best ones
+_NOT_HEARD = 3.0
 
 
 def search_speech(
@@ -72,8 +74,13 @@ def search_speech(
     found: list[list[Heard]] = []
     for start in range(0, len(rows), AT_ONCE):
         chunk = rows[start : start + AT_ONCE]
-        frames = ctc_frames(members, packs, chunk, target)
-        listed = [search.search(logs, num=asked) if len(logs) else [] for logs in frames]
+        # Networks put the same piece at unlike frames, so the mean of their frames would hold it twice
+        by_member = [ctc_frames([member], packs, chunk, target) for member in members]
+        frames = by_member[0]
+        listed = [
+            _pooled([search.search(logs, num=asked) for logs in of_row])[:asked] if len(of_row[0]) else []
+            for of_row in zip(*by_member, strict=True)
+        ]
         if options.attention > 0:
             # One hypothesis needs no second opinion
             doubtful = [[item.tokens for item in one] if len(one) > 1 else [] for one in listed]
@@ -83,6 +90,22 @@ def search_speech(
             best = one[:1] if frame_s is None else [search.timed(item, logs, frame_s) for item in one[:1]]
             found.append([*best, *one[1 : options.num]])
     return found
+
+
+def _pooled(found: Sequence[Sequence[Heard]]) -> list[Heard]:
+    """What several networks heard in one sound, ordered by the mean of their scores.
+
+    Args:
+        found: Of each network its hypotheses; one that it has not is taken for less likely than all that it has.
+    """
+    scores = [{item.tokens: item.score for item in one} for one in found]
+    lowest = [min(one.values()) - _NOT_HEARD for one in scores]
+    every = {item.tokens: item for one in found for item in one}
+    means = {
+        tokens: float(np.mean([one.get(tokens, low) for one, low in zip(scores, lowest, strict=True)]))
+        for tokens in every
+    }
+    return [replace(every[tokens], score=means[tokens]) for tokens in sorted(every, key=lambda one: -means[one])]
 
 
 def _ordered(found: list[Heard], scores: np.ndarray, options: SpeechOptions) -> list[Heard]:
