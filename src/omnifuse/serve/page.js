@@ -63,7 +63,7 @@ function mediumInput(field, id) {
       else preview.controls = true;
       zone.append(preview);
     }
-    const remove = make("button", "preview plain", `Remove ${file.name ?? word}`);
+    const remove = make("button", "preview plain", `Remove ${word}`);
     remove.type = "button";
     remove.addEventListener("click", () => { clear(); input.focus(); });
     zone.append(remove);
@@ -74,18 +74,24 @@ function mediumInput(field, id) {
     complain(field.name, "");
     show(null);
   }
+  // So that the browser names the file beside its button
+  function name(file) {
+    const list = new DataTransfer();
+    list.items.add(file);
+    input.files = list.files;
+  }
   async function take(file) {
     complain(field.name, file.size ? "" : "the file is empty");
     given = file.size ? { base64: await base64(file) } : undefined;
     show(file);
   }
   input.addEventListener("change", () => (input.files[0] ? take(input.files[0]) : clear()));
-  for (const name of ["dragover", "dragleave", "drop"]) {
-    zone.addEventListener(name, (event) => {
+  for (const kind of ["dragover", "dragleave", "drop"]) {
+    zone.addEventListener(kind, (event) => {
       event.preventDefault();
-      zone.classList.toggle("over", name === "dragover");
-      if (name === "drop" && event.dataTransfer.files[0]) {
-        input.value = "";
+      zone.classList.toggle("over", kind === "dragover");
+      if (kind === "drop" && event.dataTransfer.files[0]) {
+        name(event.dataTransfer.files[0]);
         take(event.dataTransfer.files[0]);
       }
     });
@@ -94,7 +100,9 @@ function mediumInput(field, id) {
     if (!value?.base64) return clear();
     given = value;
     const bytes = Uint8Array.from(atob(value.base64), (letter) => letter.charCodeAt(0));
-    return show(new Blob([bytes], { type: SHAPES[field.modality] ?? "" }));
+    const file = new File([bytes], "example", { type: SHAPES[field.modality] ?? "" });
+    name(file);
+    return show(file);
   };
   return { node: zone, read: () => given, fill };
 }
@@ -117,7 +125,7 @@ function wordInput(field, id, example) {
     Object.assign(input, { type: "number", step: "any", inputMode: "decimal" });
   } else if (field.modality === "date") {
     const hasTime = /\d:\d/.test(String(example ?? "00:00"));
-    Object.assign(input, { type: hasTime ? "datetime-local" : "date", step: hasTime ? "1" : "" });
+    Object.assign(input, { type: hasTime ? "datetime-local" : "date", step: !hasTime ? "1" : /:\d+:(?!00$)\d/.test(String(example)) ? "1" : "60" });
   } else {
     input.type = "text";
     if (many) {
