@@ -60,6 +60,9 @@ class FakeAnswerer:
     def example(self) -> dict[str, Any]:
         return example_row(self.schema)
 
+    def values(self) -> dict[str, tuple[str, ...]]:
+        return {"colour": ("green", "gold")} if any(item.name == "colour" for item in self.schema.fields) else {}
+
     def decode(self, rows: Sequence[dict[str, Any]], history: Any = None) -> list[Row]:
         if history is not None and self.schema.history is None:
             raise InputError("the model reads no history", fix="Leave the history out")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from omnifuse.schema import Prediction, Schema
@@ -27,6 +27,9 @@ class Answerer(Protocol):
 
     def example(self) -> dict[str, Any]:
         """One row as a client would send it, in plain JSON."""
+
+    def values(self) -> Mapping[str, Sequence[str]]:
+        """Column to the values of it that the model learnt, for the columns that have such."""
 
     def decode(self, rows: Sequence[Cells], history: Sequence[Cells] | None = None) -> Sequence[Any]:
         """Preprocess rows.

@@ -34,6 +34,8 @@ from omnifuse.serve.versions import Key
 STREAM = "/stream"
 # Chooses the version of a registry that answers: the same customer or device always gets the same one
 KEY_HEADER = "omnifuse-key"
+# Of a category, in the description of the model
+MOST_VALUES = 1000
 _BUG = "the server has a defect; its log says more"
 
 
@@ -110,11 +112,18 @@ class Server:
     async def schema(self, request: Request) -> Response:
         """GET /schema."""
         version = self.service.version
-        schema = version.answerer.schema
+        schema, values = version.answerer.schema, version.answerer.values()
         return _json(
             {
                 **version.labels,
-                "fields": [{"name": name, "modality": item.value} for name, item in version.columns.fields.items()],
+                "fields": [
+                    {
+                        "name": name,
+                        "modality": item.value,
+                        **({"values": list(values[name][:MOST_VALUES])} if name in values else {}),
+                    }
+                    for name, item in version.columns.fields.items()
+                ],
                 "targets": [
                     {"name": item.name, "task": item.kind.value, "classes": list(item.classes)}
                     for item in schema.targets

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import numpy as np
 import polars as pl
 
+from omnifuse.data.date import DatePreprocessor
 from omnifuse.data.decode import Decoded, decode
 from omnifuse.data.pack import Pack
 from omnifuse.data.tables import Table, open_table
@@ -57,17 +59,25 @@ class ModelAnswerer:
         return self.model.model_id
 
     def example(self) -> dict[str, Any]:
-        """A row with usual numbers and known categories."""
+        """A row with usual numbers and dates, and known categories."""
         row = example_row(self.schema)
-        for preprocessor in self.model.preprocessors.values():
+        for name, preprocessor in self.model.preprocessors.items():
+            if isinstance(preprocessor, DatePreprocessor) and name in row:
+                usual = datetime.fromtimestamp(preprocessor.median, UTC)
+                row[name] = usual.strftime("%Y-%m-%d %H:%M:%S" if preprocessor.has_time else "%Y-%m-%d")
             for column in getattr(preprocessor, "numbers", ()):
                 if column.name in row:
                     row[column.name] = float(f"{column.median:.6g}")
-            for column in getattr(preprocessor, "categories", ()):
-                levels = getattr(column, "levels", ())
-                if column.name in row and levels:
-                    row[column.name] = levels[0]
-        return row
+        return row | {name: levels[0] for name, levels in self.values().items() if name in row}
+
+    def values(self) -> dict[str, tuple[str, ...]]:
+        """Column of a category to its levels."""
+        return {
+            column.name: column.levels
+            for preprocessor in self.model.preprocessors.values()
+            for column in getattr(preprocessor, "categories", ())
+            if getattr(column, "levels", ())
+        }
 
     def decode(self, rows: Sequence[Cells], history: Sequence[Cells] | None = None) -> list[DecodedRow]:
         """See `Answerer`. No file is opened: the door of media has no folder."""

@@ -187,7 +187,8 @@ def test_unknown_routes_and_methods(server):
 
 
 def test_the_page_and_its_files_come_with_a_policy(server):
-    for path, kind in (("/", "text/html"), ("/page.js", "text/javascript"), ("/page.css", "text/css")):
+    for path, kind in (("/", "text/html"), ("/page.js", "text/javascript"), ("/page.css", "text/css"),
+                       ("/icon.svg", "image/svg+xml")):  # fmt: skip
         answer = server.send("GET", path)
         assert answer.status == 200
         assert answer.headers["content-type"].startswith(kind)
