@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from omnifuse.deploy.following import Follower, Poll, Served
-from omnifuse.deploy.stages import CANARY
+from omnifuse.deploy.stages import CANARY, PRODUCTION
 from omnifuse.errors import InputError
 from omnifuse.serve.answerer import Answerer
 from omnifuse.serve.limits import ServeLimits
@@ -131,18 +131,18 @@ class FollowedModels:
         problem = ""
         while (sick := self._sick()) is not None:
             served, why = sick
-            found = self._follower.reject(served.version, why)
-            problem = found.problem
-            event("version_rejected", level=logging.ERROR, version=served.version, reason=why, replaced=found.changed)
-            if not found.changed:
+            poll = self._follower.reject(served.version, why)
+            problem = poll.problem
+            event("version_rejected", level=logging.ERROR, version=served.version, reason=why, replaced=poll.changed)
+            if not poll.changed:
                 break
         self._fresh.clear()
-        served = self._follower.versions()
-        found_versions = {one.stage: Version.of(self._loaded[one.folder], one.version)
-                          for one in served if one.folder in self._loaded}  # fmt: skip
-        if "production" in found_versions:
-            self._answer_with(found_versions["production"], found_versions.get(CANARY))
-        needed = {one.folder for one in served}
+        answering = self._follower.versions()
+        found = {one.stage: Version.of(self._loaded[one.folder], one.version)
+                 for one in answering if one.folder in self._loaded}  # fmt: skip
+        if PRODUCTION in found:
+            self._answer_with(found[PRODUCTION], found.get(CANARY))
+        needed = {one.folder for one in answering}
         self._loaded = {folder: answerer for folder, answerer in self._loaded.items() if folder in needed}
         return problem
 
