@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from omnifuse.deploy.following import Follower, Poll, Served
-from omnifuse.deploy.stages import CANARY
+from omnifuse.deploy.stages import CANARY, PRODUCTION
 from omnifuse.errors import InputError
 from omnifuse.serve.answerer import Answerer
 from omnifuse.serve.limits import ServeLimits
@@ -130,22 +130,19 @@ class FollowedModels:
         """Take out what does not answer, and let the others answer; returns what went wrong."""
         problem = ""
         while (sick := self._sick()) is not None:
-            one, why = sick
-            found = self._follower.reject(one.version, why)
-            problem = found.problem
-            event("version_rejected", level=logging.ERROR, version=one.version, reason=why, replaced=found.changed)
-            if not found.changed:
+            served, why = sick
+            poll = self._follower.reject(served.version, why)
+            problem = poll.problem
+            event("version_rejected", level=logging.ERROR, version=served.version, reason=why, replaced=poll.changed)
+            if not poll.changed:
                 break
         self._fresh.clear()
-        served = self._follower.versions()
-        found_versions = {
-            each.stage: Version.of(self._loaded[each.folder], each.version)
-            for each in served
-            if each.folder in self._loaded
-        }
-        if "production" in found_versions:
-            self._answer_with(found_versions["production"], found_versions.get(CANARY))
-        needed = {each.folder for each in served}
+        answering = self._follower.versions()
+        found = {one.stage: Version.of(self._loaded[one.folder], one.version)
+                 for one in answering if one.folder in self._loaded}  # fmt: skip
+        if PRODUCTION in found:
+            self._answer_with(found[PRODUCTION], found.get(CANARY))
+        needed = {one.folder for one in answering}
         self._loaded = {folder: answerer for folder, answerer in self._loaded.items() if folder in needed}
         return problem
 
