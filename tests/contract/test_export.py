@@ -148,9 +148,11 @@ def assert_fusions_answer_alike(problem, members):
             np.testing.assert_allclose(values, other.numpy(), rtol=TOLERANCE, atol=TOLERANCE, err_msg=str(title))
 
 
+@pytest.mark.slow
 def test_the_graphs_of_each_task(plain_problem):
     assert_graphs_answer_alike(plain_problem, members_of(plain_problem, 1))
 
 
+@pytest.mark.slow
 def test_the_graphs_of_an_ordinal_task(level_problem):
     assert_graphs_answer_alike(level_problem, members_of(level_problem, 1))

@@ -145,8 +145,8 @@ def test_the_options_of_fit_are_those_that_are_frozen():
     assert found == {
         "--label", "--out", "--valid", "--preset", "--fusion", "--field", "--encoder", "--task", "--set", "--drop",
         "--group", "--time", "--seed", "--seeds", "--minutes", "--epochs", "--no-baselines", "--logger", "--resume",
-        "--max-bad", "--media-root", "--report-media", "--search", "--curve", "--window", "--from",
-        "--json",
+        "--max-bad", "--media-root", "--report-media", "--search", "--curve", "--window", "--from", "--allow-download",
+        "--shots", "--semi", "--unlabelled", "--teacher", "--fields", "--json",
     }  # fmt: skip
 
 

@@ -19,6 +19,8 @@ from omnifuse.deploy.held_back import HELD_BACK
 from omnifuse.deploy.runtime import Runtime
 from omnifuse.errors import ArtefactError, InputError
 
+pytestmark = pytest.mark.slow  # a fit and its graphs
+
 QUICK = CompressOptions(members=1, int8=True, most_loss=0.99, threads=1)
 
 
