@@ -45,7 +45,7 @@ def subjects() -> list[str]:
 
 def command_of(name: str, minutes: float, seeds: int) -> str:
     """What a user types for a subject; the minutes are those of all fusions together."""
-    from omnifuse.api.fitting import fusion_names
+    from omnifuse.api.options import fusion_names
 
     total = minutes * len(fusion_names("all")) * seeds
     return f"{name}: omnifuse fit ... --fusion all --minutes {total:g} --seeds {seeds} --no-baselines"
@@ -65,7 +65,7 @@ def compare(name: str, work: Path, *, minutes: float, seeds: int, quick: bool) -
         FileNotFoundError: The data of the recipe are not there.
     """
     import omnifuse
-    from omnifuse.api.fitting import fusion_names
+    from omnifuse.api.options import fusion_names
 
     folder = work / name.replace(" ", "_")
     limit: dict[str, Any] = (

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from omnifuse import fit, load
 from omnifuse.api import member, members
-from omnifuse.api.fitting import fusion_names
 from omnifuse.api.fusions import FusionRow, _verdict
+from omnifuse.api.options import fusion_names
 from omnifuse.cli.main import app
 from omnifuse.errors import InputError
 from omnifuse.fusion import FUSIONS

@@ -9,7 +9,7 @@ from benchmarks.run import read_json
 from recipes import all_recipes
 
 import omnifuse
-from omnifuse.api.fitting import fusion_names
+from omnifuse.api.options import fusion_names
 
 HARDWARE = {"processor": "Some", "cores": 2, "torch": "2"}
 

@@ -209,3 +209,25 @@ def need_training() -> None:
         raise MissingDependencyError(
             f"training needs {', '.join(absent)}, which is not installed", fix='Type: pip install "omnifuse[train]"'
         )
+
+
+def fusion_names(option: str) -> tuple[str, ...]:
+    """The fusions that an option names, the one to hold the others against first.
+
+    Raises:
+        InputError: A name is unknown or comes twice.
+    """
+    from omnifuse.errors import InputError, did_you_mean
+    from omnifuse.fusion import FUSIONS
+    from omnifuse.presets import ENSEMBLE_FUSION
+
+    if option == ALL_FUSIONS:
+        return (*FUSIONS, ENSEMBLE_FUSION)
+    names = tuple(name.strip() for name in option.split(","))
+    known = (*FUSIONS, ENSEMBLE_FUSION)
+    for name in names:
+        if name not in known:
+            raise InputError(f"there is no fusion '{name}'", fix=did_you_mean(name, (*known, ALL_FUSIONS)))
+    if len(set(names)) < len(names):
+        raise InputError(f"--fusion names a fusion twice: {option}", fix="Name each once")
+    return names
