@@ -68,6 +68,7 @@ def fit_here(table, out, *, resume=False):
     return (out / "model" / "weights.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_t34_sigterm_saves_and_ends_and_resume_goes_on_to_the_same_bits(table, tmp_path):
     out = tmp_path / "run"
     process = subprocess.Popen(command(table, out, pause="1"), env=ENVIRONMENT, stdout=subprocess.PIPE,

@@ -48,6 +48,7 @@ def _answers(model, rows):
     return [row.targets["label"].confidence for row in model.predict(rows)]
 
 
+@pytest.mark.slow
 def test_a_model_with_backbones_stands_alone(tmp_path, monkeypatch):
     folders = {name: getattr(made_backbones, name)(tmp_path / name) for name in ("bert", "vit", "wav2vec2")}
     rows = list(_rows())

@@ -13,6 +13,7 @@ def weights(table, label, out, **options):
     return (out / "model" / "weights.safetensors").read_bytes(), model
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_bytes_and_another_seed_gives_others(tmp_path):
     rows = plain_rows(30, holes=0.1)
     options = {"drop": ("key", "tags"), "settings": {"mixup": "0.3", "modality_dropout": "0.3"}}

@@ -111,6 +111,7 @@ def test_another_fusion_is_taken_only_where_it_is_surely_better():
     assert "sum, differs by +0.020" in _verdict(row("joint"), others, 1000)[1]
 
 
+@pytest.mark.slow
 def test_within_a_time_limit_the_shallow_heads_are_fitted_once_for_all_fusions(tmp_path, monkeypatch):
     fitted = []
 

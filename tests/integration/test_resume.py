@@ -77,6 +77,7 @@ def whole(table, tmp_path_factory):
     return (out / "model" / "weights.safetensors").read_bytes()
 
 
+@pytest.mark.slow
 def test_t31_killed_twice_then_resumed_equals_the_uninterrupted_run(table, whole, tmp_path):
     out = tmp_path / "run"
     assert kill_at(out, table, "fresh", ("seed0-0", 2))

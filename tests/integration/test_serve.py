@@ -218,6 +218,7 @@ def test_a_model_that_cannot_be_loaded_is_one_line_and_code_2(fitted, tmp_path):
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 def test_the_command_follows_a_registry_through_damage_and_absence(exported, tmp_path):
     from omnifuse.deploy.artefact import find_model_folder
     from omnifuse.deploy.registry import Registry
